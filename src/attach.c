@@ -1,0 +1,1464 @@
+/*
+ * attach.c
+ *		Attach and detach the merchant's tables.
+ *
+ * Mistakes are refused here, when they are made, so that no sale ever meets
+ * them: arguments are parsed with the caller's search_path, checked for type,
+ * volatility and dependence on the session, and kept as a view that belongs to
+ * the table's owner.
+ */
+#include "segment.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "classify.h"
+#include "configuration.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "recalculate.h"
+#include "row.h"
+#include "saved_plan.h"
+#include "source.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#if PG_VERSION_NUM >= 160000
+#define is_owner(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#else
+#define is_owner(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
+PG_FUNCTION_INFO_V1(segment_attach_customers);
+PG_FUNCTION_INFO_V1(segment_attach_orders);
+PG_FUNCTION_INFO_V1(segment_attach_returns);
+PG_FUNCTION_INFO_V1(segment_detach);
+PG_FUNCTION_INFO_V1(segment_watched);
+PG_FUNCTION_INFO_V1(segment_index_advice);
+
+/* what an argument must be */
+typedef enum ArgumentKind
+{
+	KIND_KEY,
+	KIND_CUSTOMER,
+	KIND_MONEY,
+	KIND_INSTANT,
+	KIND_TEXT,
+	KIND_TEXT_LIST,
+	KIND_DATE,
+	KIND_NUMBER,
+	KIND_CONDITION
+} ArgumentKind;
+
+typedef struct Argument
+{
+	const char *name;			/* in SQL, and of the view's column */
+	int			position;		/* in the call */
+	ArgumentKind kind;
+	const char *column;			/* of the view, where it is not the name */
+} Argument;
+
+/* one attach_…() function */
+typedef struct RoleArguments
+{
+	SourceRole	role;
+	int			nexpressions;
+	const Argument *expressions;
+	int			at_zone;
+	int			watch;
+} RoleArguments;
+
+static const Argument customers_arguments[] = {
+	{"key", 1, KIND_KEY, NULL},
+	{"name", 2, KIND_TEXT, NULL},
+	{"given_name", 3, KIND_TEXT, NULL},
+	{"phone", 4, KIND_TEXT, NULL},
+	{"email", 5, KIND_TEXT, NULL},
+	{"sex", 6, KIND_TEXT, NULL},
+	{"birth_date", 7, KIND_DATE, NULL},
+	{"birth_day", 8, KIND_NUMBER, NULL},
+	{"birth_month", 9, KIND_NUMBER, NULL},
+	{"birth_year", 10, KIND_NUMBER, NULL},
+	{"address", 11, KIND_TEXT, NULL},
+	{"country", 12, KIND_TEXT_LIST, NULL},
+	{"region", 13, KIND_TEXT_LIST, NULL},
+	{"city", 14, KIND_TEXT_LIST, NULL},
+	{"ward", 15, KIND_TEXT_LIST, NULL},
+	{"tags", 16, KIND_TEXT_LIST, NULL},
+	{"member_since", 17, KIND_INSTANT, NULL},
+	{"added_at", 18, KIND_INSTANT, NULL},
+	{"counted_when", 20, KIND_CONDITION, "counted"},
+};
+
+static const Argument orders_arguments[] = {
+	{"customer", 1, KIND_CUSTOMER, NULL},
+	{"amount", 2, KIND_MONEY, NULL},
+	{"at", 3, KIND_INSTANT, NULL},
+	{"key", 4, KIND_KEY, NULL},
+	{"currency", 6, KIND_TEXT, NULL},
+	{"counted_when", 7, KIND_CONDITION, "counted"},
+};
+
+static const Argument returns_arguments[] = {
+	{"amount", 1, KIND_MONEY, NULL},
+	{"at", 2, KIND_INSTANT, NULL},
+	{"customer", 3, KIND_CUSTOMER, NULL},
+	{"order_key", 4, KIND_KEY, NULL},
+	{"key", 5, KIND_KEY, NULL},
+	{"currency", 7, KIND_TEXT, NULL},
+	{"counted_when", 8, KIND_CONDITION, "counted"},
+};
+
+#define RETURNS_ORDERS_ARGUMENT 10
+#define CUSTOMERS_ANONYMOUS_ARGUMENT 19
+
+static const RoleArguments customers_role = {ROLE_CUSTOMERS, lengthof(customers_arguments), customers_arguments, 21, 22};
+static const RoleArguments orders_role = {ROLE_ORDERS, lengthof(orders_arguments), orders_arguments, 5, 8};
+static const RoleArguments returns_role = {ROLE_RETURNS, lengthof(returns_arguments), returns_arguments, 6, 9};
+
+/* an attach call on its way */
+typedef struct Attachment
+{
+	FunctionCallInfo fcinfo;
+	const RoleArguments *arguments;
+	Oid			relid;
+	Relation	relation;
+	char	   *zone;			/* in which timestamps without zone are read */
+	bool		reads_zone;		/* some are */
+	bool		watches;		/* the watch argument names a table */
+	bool		has_subquery;
+	const char *naive_column;	/* an "at" without zone, for the notice */
+	StringInfoData columns;		/* select list of the mapping */
+	StringInfoData given;		/* arguments as given, for jsonb */
+	bool		has[FIELD_COUNT];	/* of those that matter below */
+	AttrNumber	key_attno;
+	Oid			key_type;
+	Oid			customer_type;
+	Oid			order_key_type;
+	SourceSet  *set;
+	int			id;
+	Source	   *orders;			/* that order_key names */
+} Attachment;
+
+static const char *argument_being_read;
+
+static void
+argument_context(void *arg)
+{
+	errcontext("argument \"%s\" of segment.attach_%s()", argument_being_read,
+			   segment_role_name(((Attachment *) arg)->arguments->role));
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int position)
+{
+	return PG_ARGISNULL(position) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(position));
+}
+
+/*
+ * The table.
+ */
+
+static void
+refuse_relation(Relation relation, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("cannot attach \"%s\": it is %s", RelationGetRelationName(relation), what),
+			 errhint("%s", hint)));
+}
+
+static void
+check_relation(Relation relation)
+{
+	static const char *const plain = "Attach an ordinary table.";
+	Oid			namespace = RelationGetNamespace(relation);
+
+	switch (relation->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+			break;
+		case RELKIND_PARTITIONED_TABLE:
+			refuse_relation(relation, "a partitioned table", "This version attaches ordinary tables only.");
+			break;
+		case RELKIND_FOREIGN_TABLE:
+			refuse_relation(relation, "a foreign table", "Its rows change on another server, unseen here; attach the table there, or an ordinary table that is fed from it.");
+			break;
+		case RELKIND_VIEW:
+			refuse_relation(relation, "a view", "Attach the tables that the view reads, with expressions.");
+			break;
+		case RELKIND_MATVIEW:
+			refuse_relation(relation, "a materialized view", "Attach the tables that it reads, with expressions.");
+			break;
+		default:
+			refuse_relation(relation, "not a table", plain);
+	}
+	if (IsSystemRelation(relation) || namespace == get_namespace_oid("segment", true))
+		refuse_relation(relation, "not a table of the shop", plain);
+	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_relation(relation, "a temporary table", plain);
+	if (relation->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+		refuse_relation(relation, "an unlogged table", "It would be empty after a crash while the figures are not; use ALTER TABLE … SET LOGGED.");
+	if (relation->rd_rel->relispartition)
+		refuse_relation(relation, "a partition", "Statements on the partitioned table above it would not be seen.");
+	if (find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL)
+		refuse_relation(relation, "a table with inheritance children", "Statements on the children would not be seen; attach a table without children.");
+}
+
+/* Lock a table against writers, as CREATE TRIGGER will, and see that it may be attached. */
+static Relation
+open_table(Oid relid)
+{
+	Relation	relation;
+
+	if (!is_owner(relid, GetUserId()))
+	{
+		char	   *name = get_rel_name(relid);
+
+		if (name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist", relid)));
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
+	}
+	relation = relation_open(relid, AccessShareLock);
+	check_relation(relation);
+	LockRelationOid(relid, ShareRowExclusiveLock);
+	return relation;
+}
+
+/*
+ * Expressions.
+ */
+
+/* The parse tree of exactly one expression. */
+static Node *
+parse_expression(const char *name, const char *text)
+{
+	List	   *statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	ResTarget  *target;
+
+	if (!IsA(select, SelectStmt) || list_length(select->targetList) != 1 ||
+		select->fromClause || select->whereClause || select->groupClause || select->havingClause ||
+		select->windowClause || select->valuesLists || select->sortClause || select->limitOffset ||
+		select->limitCount || select->lockingClause || select->withClause || select->distinctClause ||
+		select->intoClause || select->op != SETOP_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("argument \"%s\" is not one expression: %s", name, text),
+				 errhint("Give a column name or an SQL expression over the table's row; put a subquery in parentheses.")));
+	target = linitial_node(ResTarget, select->targetList);
+	if (target->name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("argument \"%s\" has an alias: %s", name, text),
+				 errhint("Give the expression alone.")));
+	return target->val;
+}
+
+typedef struct VolatilityCheck
+{
+	Oid			volatile_function;
+	Oid			session_function;
+	Oid			stable_function;	/* of the merchant's */
+} VolatilityCheck;
+
+static bool
+check_function(Oid funcid, void *context)
+{
+	VolatilityCheck *check = context;
+
+	switch (func_volatile(funcid))
+	{
+		case PROVOLATILE_IMMUTABLE:
+			break;
+		case PROVOLATILE_VOLATILE:
+			check->volatile_function = funcid;
+			break;
+		default:
+			if (funcid < FirstNormalObjectId)
+				check->session_function = funcid;
+			else
+				check->stable_function = funcid;
+	}
+	return false;
+}
+
+static const char *sql_value_function;
+
+static bool
+volatility_walker(Node *node, VolatilityCheck *check)
+{
+	if (node == NULL)
+		return false;
+	check_functions_in_node(node, check_function, check);
+	if (IsA(node, SQLValueFunction))
+		sql_value_function = "CURRENT_DATE, CURRENT_TIMESTAMP, CURRENT_USER or their like";
+	if (IsA(node, NextValueExpr))
+		sql_value_function = "nextval";
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, volatility_walker, check, 0);
+	return expression_tree_walker(node, volatility_walker, check);
+}
+
+/* Refuse what would not give the same value again for the same rows. */
+static void
+check_volatility(Attachment *attachment, const Argument *argument, Node *expr, const char *text)
+{
+	VolatilityCheck check = {InvalidOid, InvalidOid, InvalidOid};
+	static const char *const rule = "The value must follow from the rows alone, whoever asks and whenever.";
+
+	sql_value_function = NULL;
+	volatility_walker(expr, &check);
+	if (OidIsValid(check.volatile_function))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("argument \"%s\" is volatile: %s", argument->name, text),
+				 errdetail("Function %s is volatile. %s", format_procedure(check.volatile_function), rule),
+				 errhint("Use IMMUTABLE functions only.")));
+	if (sql_value_function)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("argument \"%s\" depends on the clock or the session: %s", argument->name, text),
+				 errdetail("It uses %s. %s", sql_value_function, rule),
+				 errhint("Use columns of the table instead.")));
+	if (OidIsValid(check.session_function))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("argument \"%s\" depends on a setting of the session: %s", argument->name, text),
+				 errdetail("%s gives another value under another setting, such as TimeZone or DateStyle. %s",
+						   format_procedure(check.session_function), rule),
+				 errhint("Name the time zone: … AT TIME ZONE 'Asia/Ho_Chi_Minh'.")));
+	if (OidIsValid(check.stable_function) && !attachment->watches)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("argument \"%s\" calls a STABLE function: %s", argument->name, text),
+				 errdetail("What %s reads cannot be seen from the expression.", format_procedure(check.stable_function)),
+				 errhint("Declare it IMMUTABLE if it reads nothing; write the subquery in its place; or name the tables that it reads in watch.")));
+}
+
+static bool
+has_subquery_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+		return true;
+	return expression_tree_walker(node, has_subquery_walker, context);
+}
+
+static void
+wrong_type(const Argument *argument, const char *text, Oid type, const char *allowed, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("argument \"%s\" has type %s: %s", argument->name, format_type_be(type), text),
+			 errdetail("Allowed: %s.", allowed),
+			 errhint("%s", hint)));
+}
+
+static bool
+is_text_type(Oid type)
+{
+	return type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID;
+}
+
+static bool
+is_integer_type(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+/* Whether values of a customer argument can be customers' keys. */
+static bool
+fits_key(Oid type, Oid key)
+{
+	if (is_integer_type(type))
+		return is_integer_type(key);
+	if (is_text_type(type))
+		return key == TEXTOID;
+	return type == key;
+}
+
+static char *
+instant_sql(Attachment *attachment, const Argument *argument, const char *sql, const char *text, Oid type)
+{
+	switch (type)
+	{
+		case TIMESTAMPTZOID:
+			return psprintf("(%s\n)", sql);
+		case TIMESTAMPOID:
+		case DATEOID:
+			attachment->reads_zone = true;
+			if (strcmp(argument->name, "at") == 0)
+				attachment->naive_column = sql;
+			return psprintf("pg_catalog.timezone(%s, (%s\n)::pg_catalog.timestamp)",
+							quote_literal_cstr(attachment->zone), sql);
+		default:
+			wrong_type(argument, text, type, "timestamp with time zone, timestamp, date",
+					   "Cast it, naming the zone where it has none: to_timestamp(seconds) for numbers.");
+	}
+	return NULL;
+}
+
+/* The view's column for an expression of some type; refuses what does not fit. */
+static char *
+column_sql(Attachment *attachment, const Argument *argument, const char *sql,
+		   const char *text, Oid given_type)
+{
+	Oid			type = getBaseType(given_type);
+
+	switch (argument->kind)
+	{
+		case KIND_MONEY:
+			if (type == FLOAT4OID || type == FLOAT8OID || type == CASHOID)
+				wrong_type(argument, text, given_type, "numeric, bigint, integer, smallint",
+						   type == CASHOID ? "Cast it: amount::numeric; the type money depends on lc_monetary."
+						   : "Floating point cannot add up money exactly; change the column to numeric, or cast at a stated scale: round(amount::numeric, 2).");
+			if (type != NUMERICOID && !is_integer_type(type))
+				wrong_type(argument, text, given_type, "numeric, bigint, integer, smallint",
+						   "Cast it: (…)::numeric.");
+			return psprintf("(%s\n)::pg_catalog.numeric", sql);
+		case KIND_INSTANT:
+			return instant_sql(attachment, argument, sql, text, type);
+		case KIND_DATE:
+			if (type != DATEOID)
+				wrong_type(argument, text, given_type, "date", "Cast it: (…)::date, naming the zone for timestamps.");
+			return psprintf("(%s\n)::pg_catalog.date", sql);
+		case KIND_NUMBER:
+			if (!is_integer_type(type) && type != NUMERICOID)
+				wrong_type(argument, text, given_type, "integer, numeric", "Cast it: (…)::integer.");
+			return psprintf("(%s\n)::pg_catalog.numeric", sql);
+		case KIND_TEXT:
+			if (!is_text_type(type))
+				wrong_type(argument, text, given_type, "text, varchar, char", "Cast it: (…)::text.");
+			return psprintf("(%s\n)::pg_catalog.text", sql);
+		case KIND_TEXT_LIST:
+			if (is_text_type(type))
+				return psprintf("(%s\n)::pg_catalog.text", sql);
+			if (!OidIsValid(get_element_type(type)) || !is_text_type(get_element_type(type)))
+				wrong_type(argument, text, given_type, "text, text[]", "Cast it: (…)::text or (…)::text[].");
+			return psprintf("(%s\n)::pg_catalog.text[]", sql);
+		case KIND_CONDITION:
+			if (type != BOOLOID)
+				wrong_type(argument, text, given_type, "boolean",
+						   "Write a condition: status = 'completed', deleted_at IS NULL.");
+			return psprintf("COALESCE((%s\n), false)", sql);
+		case KIND_CUSTOMER:
+			if (!fits_key(type, attachment->set->key_type))
+				wrong_type(argument, text, given_type, format_type_be(attachment->set->key_type),
+						   "It must give the key of the customers table.");
+			return psprintf("(%s\n)", sql);
+		case KIND_KEY:
+			return psprintf("(%s\n)", sql);
+	}
+	return NULL;
+}
+
+/* Check one argument and add it to the mapping. */
+static void
+read_argument(Attachment *attachment, const Argument *argument, const char *text)
+{
+	ParseState *parse = make_parsestate(NULL);
+	ParseNamespaceItem *item;
+	ErrorContextCallback context;
+	AttrNumber	attno = get_attnum(attachment->relid, text);
+	const char *sql = attno > 0 ? quote_identifier(text) : text;
+	Node	   *expr;
+	Oid			type;
+
+	argument_being_read = argument->name;
+	context.callback = argument_context;
+	context.arg = attachment;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+
+	parse->p_sourcetext = sql;
+	item = addRangeTableEntryForRelation(parse, attachment->relation, AccessShareLock, NULL, false, true);
+	addNSItemToQuery(parse, item, false, true, true);
+	expr = transformExpr(parse, parse_expression(argument->name, sql), EXPR_KIND_WHERE);
+	type = exprType(expr);
+	if (type == UNKNOWNOID)
+	{
+		expr = coerce_type(parse, expr, type, TEXTOID, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+		type = TEXTOID;
+	}
+	assign_expr_collations(parse, expr);
+	error_context_stack = context.previous;
+
+	check_volatility(attachment, argument, expr, text);
+	if (has_subquery_walker(expr, NULL))
+		attachment->has_subquery = true;
+	appendStringInfo(&attachment->columns, "%s%s AS %s", attachment->columns.len ? ", " : "",
+					 column_sql(attachment, argument, sql, text, type),
+					 argument->column ? argument->column : argument->name);
+	if (strcmp(argument->name, "key") == 0)
+	{
+		attachment->has[FIELD_KEY] = true;
+		attachment->key_attno = attno;
+		attachment->key_type = getBaseType(type);
+	}
+	if (strcmp(argument->name, "customer") == 0)
+	{
+		attachment->has[FIELD_CUSTOMER] = true;
+		attachment->customer_type = getBaseType(type);
+	}
+	if (strcmp(argument->name, "order_key") == 0)
+	{
+		attachment->has[FIELD_ORDER_KEY] = true;
+		attachment->order_key_type = getBaseType(type);
+	}
+	if (strcmp(argument->name, "currency") == 0)
+		attachment->has[FIELD_CURRENCY] = true;
+	if (argument->kind == KIND_CONDITION)
+		attachment->has[FIELD_COUNTED] = true;
+	free_parsestate(parse);
+}
+
+/* Whether a column alone is unique, by an index over all rows that is in use. */
+static bool
+is_unique_column(Relation relation, AttrNumber attno)
+{
+	ListCell   *cell;
+	bool		found = false;
+
+	if (attno <= 0)
+		return false;
+	foreach(cell, RelationGetIndexList(relation))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisunique && index->rd_index->indisvalid &&
+			index->rd_index->indimmediate && index->rd_index->indnkeyatts == 1 &&
+			index->rd_index->indkey.values[0] == attno &&
+			RelationGetIndexPredicate(index) == NIL)
+			found = true;
+		index_close(index, AccessShareLock);
+	}
+	return found;
+}
+
+static void
+require_unique_key(Relation relation, AttrNumber attno, const char *why)
+{
+	if (!is_unique_column(relation, attno))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("key of \"%s\" must be a column with a unique index of its own", RelationGetRelationName(relation)),
+				 errdetail("%s", why),
+				 errhint("Name such a column as key, or create one: CREATE UNIQUE INDEX … without WHERE, on that column alone.")));
+}
+
+/* Customers' keys: the type in which everything of ours is made. */
+static Oid
+customers_key_type(Attachment *attachment)
+{
+	switch (attachment->key_type)
+	{
+		case INT2OID:
+		case INT4OID:
+			return INT4OID;
+		case INT8OID:
+		case UUIDOID:
+		case TEXTOID:
+			return attachment->key_type;
+		case VARCHAROID:
+		case BPCHAROID:
+			return TEXTOID;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("key of \"%s\" has type %s", RelationGetRelationName(attachment->relation),
+							format_type_be(attachment->key_type)),
+					 errdetail("Allowed: integer, bigint, uuid, text."),
+					 errhint("Attach with another unique column as key.")));
+	}
+	return InvalidOid;
+}
+
+/*
+ * Writing it down.
+ */
+
+static void
+add_given(Attachment *attachment, const char *name, const char *json)
+{
+	appendStringInfo(&attachment->given, "%s\"%s\": %s", attachment->given.len > 1 ? ", " : "", name, json);
+}
+
+static char *
+json_string(const char *text)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	escape_json(&json, text);
+	return json.data;
+}
+
+/* Read every argument of the call. */
+static void
+read_arguments(Attachment *attachment)
+{
+	const RoleArguments *role = attachment->arguments;
+
+	for (int i = 0; i < role->nexpressions; i++)
+	{
+		const Argument *argument = &role->expressions[i];
+		char	   *text = text_argument(attachment->fcinfo, argument->position);
+
+		if (text == NULL)
+			continue;
+		if (text[strspn(text, " \t\r\n")] == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"%s\" is empty", argument->name),
+					 errhint("Give a column name or an SQL expression over the table's row, or leave the argument out.")));
+		read_argument(attachment, argument, text);
+		add_given(attachment, argument->name, json_string(text));
+	}
+	if (!attachment->has[FIELD_COUNTED])
+		appendStringInfoString(&attachment->columns, ", true AS counted");
+}
+
+/* Whether a row counts for anything: one column of the mapping view. */
+static char *
+counts_sql(Attachment *attachment)
+{
+	if (attachment->arguments->role == ROLE_CUSTOMERS)
+		return "m.counted";
+	return psprintf("COALESCE(m.counted"
+					" AND m.amount OPERATOR(pg_catalog.>) '-1e30'::pg_catalog.numeric"
+					" AND m.amount OPERATOR(pg_catalog.<) '1e30'::pg_catalog.numeric"
+					" AND m.at OPERATOR(pg_catalog.>=) '0001-01-01 00:00:00+00'::pg_catalog.timestamptz"
+					" AND m.at OPERATOR(pg_catalog.<) '10000-01-01 00:00:00+00'::pg_catalog.timestamptz"
+					"%s, false)",
+					attachment->has[FIELD_CURRENCY]
+					? psprintf(" AND m.currency OPERATOR(pg_catalog.=) %s::pg_catalog.text",
+							   quote_literal_cstr(segment_setting("currency"))) : "");
+}
+
+/* The caller's search_path spelled out, as it is before we act as somebody else. */
+static char *
+callers_path(void)
+{
+	StringInfoData path;
+	ListCell   *cell;
+
+	initStringInfo(&path);
+	foreach(cell, fetch_search_path(false))
+		appendStringInfo(&path, "%s%s", path.len ? ", " : "",
+						 quote_identifier(get_namespace_name(lfirst_oid(cell))));
+	if (path.len == 0)
+		appendStringInfoString(&path, "pg_catalog");
+	return path.data;
+}
+
+/* Create the view that is the mapping; it belongs to the table's owner. */
+static void
+create_mapping(Attachment *attachment, char *path)
+{
+	Identity	caller;
+	int			level;
+
+	segment_become(attachment->set->owner, false, &caller);
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	segment_execute(psprintf("CREATE VIEW segment.source_%d AS SELECT m.*, %s AS counts FROM (SELECT %s FROM %s) AS m",
+							 attachment->id, counts_sql(attachment), attachment->columns.data,
+							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(attachment->relation)),
+														RelationGetRelationName(attachment->relation))));
+	AtEOXact_GUC(true, level);
+	segment_execute(psprintf("ALTER VIEW segment.source_%d OWNER TO %s", attachment->id,
+							 quote_identifier(GetUserNameFromId(attachment->relation->rd_rel->relowner, false))));
+	segment_execute(psprintf("COMMENT ON VIEW segment.source_%d IS %s", attachment->id,
+							 quote_literal_cstr(psprintf("what segment reads of %s as %s",
+														 RelationGetRelationName(attachment->relation),
+														 segment_role_name(attachment->arguments->role)))));
+	segment_resume(&caller);
+}
+
+/* Put our triggers on a table that has none of them yet. */
+static void
+create_triggers(SourceSet *set, Oid relid)
+{
+	static const char *const events[][3] = {
+		{"insert", "INSERT", " REFERENCING NEW TABLE AS new_rows"},
+		{"update", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"},
+		{"delete", "DELETE", " REFERENCING OLD TABLE AS old_rows"},
+		{"truncate", "TRUNCATE", ""},
+	};
+	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	Identity	caller;
+
+	segment_become(set->owner, true, &caller);
+	for (int i = 0; i < lengthof(events); i++)
+	{
+		if (segment_execute(psprintf("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = %u"
+									 " AND t.tgname = '_segment_%s'", relid, events[i][0])) > 0)
+			continue;
+		segment_execute(psprintf("CREATE TRIGGER _segment_%s AFTER %s ON %s%s FOR EACH STATEMENT"
+								 " EXECUTE FUNCTION segment._source_changed()",
+								 events[i][0], events[i][1], name, events[i][2]));
+	}
+	segment_resume(&caller);
+}
+
+/* Take our triggers off a table, unless a source still needs them. */
+static void
+drop_triggers(SourceSet *set, Oid relid)
+{
+	static const char *const events[] = {"insert", "update", "delete", "truncate"};
+	Identity	caller;
+
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].relid == relid)
+			return;
+		for (int j = 0; j < set->sources[i].nlinks; j++)
+		{
+			if (set->sources[i].links[j].relid == relid)
+				return;
+		}
+	}
+	if (get_rel_name(relid) == NULL)
+		return;
+	segment_become(set->owner, true, &caller);
+	for (int i = 0; i < lengthof(events); i++)
+		segment_execute(psprintf("DROP TRIGGER IF EXISTS _segment_%s ON %s", events[i],
+								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+															get_rel_name(relid))));
+	segment_resume(&caller);
+}
+
+/* What each row of a linked source counts for is kept in a table of its own. */
+static void
+create_ledger(Attachment *attachment)
+{
+	Identity	caller;
+
+	segment_become(attachment->set->owner, true, &caller);
+	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s PRIMARY KEY, customer_id %s NOT NULL,"
+							 " amount numeric NOT NULL, at timestamptz NOT NULL)", attachment->id,
+							 format_type_be_qualified(attachment->key_type), attachment->set->key_type_name));
+	segment_execute(psprintf("CREATE INDEX counted_%1$d_customer ON segment.counted_%1$d (customer_id)", attachment->id));
+	segment_execute(psprintf("REVOKE ALL ON segment.counted_%d FROM PUBLIC", attachment->id));
+	segment_execute(psprintf("COMMENT ON TABLE segment.counted_%d IS %s", attachment->id,
+							 quote_literal_cstr(psprintf("what each row of %s counts for now (internal)",
+														 RelationGetRelationName(attachment->relation)))));
+	segment_resume(&caller);
+}
+
+static void
+register_source(Attachment *attachment, Datum watch)
+{
+	Oid			types[6] = {INT4OID, REGCLASSOID, TEXTOID, JSONBOID, INT4OID, REGCLASSARRAYOID};
+	Datum		values[6];
+	char		nulls[7] = "      ";
+	Identity	caller;
+
+	appendStringInfoChar(&attachment->given, '}');
+	values[0] = Int32GetDatum(attachment->id);
+	values[1] = ObjectIdGetDatum(attachment->relid);
+	values[2] = CStringGetTextDatum(segment_role_name(attachment->arguments->role));
+	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(attachment->given.data));
+	values[4] = Int32GetDatum(attachment->orders ? attachment->orders->id : 0);
+	nulls[4] = attachment->orders ? ' ' : 'n';
+	values[5] = watch;
+	segment_become(attachment->set->owner, true, &caller);
+	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, order_source, watch)"
+						 " VALUES ($1, $2, $3, $4, $5, $6)", 6, types, values, nulls, false, NULL, NULL);
+	segment_resume(&caller);
+}
+
+/* Before anything is read: one attach at a time, and a number for the new source. */
+static void
+reserve(Attachment *attachment)
+{
+	Identity	caller;
+	bool		isnull;
+
+	segment_become(attachment->set->owner, true, &caller);
+	segment_execute("LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE");
+	segment_execute("SELECT coalesce(max(a.id), 0) + 1 FROM segment.attachments a");
+	attachment->id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	segment_resume(&caller);
+}
+
+static void
+check_role(Attachment *attachment)
+{
+	SourceRole	role = attachment->arguments->role;
+	SourceSet  *set = attachment->set;
+	const char *name = RelationGetRelationName(attachment->relation);
+
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].role == role && set->sources[i].relid == attachment->relid)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("table \"%s\" is already attached as %s", name, segment_role_name(role)),
+					 errhint("To change the mapping, call segment.detach(%s, role => '%s') first.",
+							 quote_literal_cstr(set->sources[i].name), segment_role_name(role))));
+		if (set->sources[i].role == role && role == ROLE_CUSTOMERS)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("table %s is already attached as customers", set->sources[i].name),
+					 errdetail("There is one customers table."),
+					 errhint("Detach it first, or attach a table that holds all customers.")));
+	}
+	if (role != ROLE_CUSTOMERS && !OidIsValid(set->facts))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no customers table is attached"),
+				 errhint("Call segment.attach_customers() first: everything else is counted by its key.")));
+}
+
+/* The orders that a return's order_key names. */
+static Source *
+find_orders(Attachment *attachment)
+{
+	SourceSet  *set = attachment->set;
+	FunctionCallInfo fcinfo = attachment->fcinfo;
+	Oid			wanted = PG_ARGISNULL(RETURNS_ORDERS_ARGUMENT) ? InvalidOid : PG_GETARG_OID(RETURNS_ORDERS_ARGUMENT);
+	Source	   *found = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].role != ROLE_ORDERS ||
+			(OidIsValid(wanted) && set->sources[i].relid != wanted))
+			continue;
+		found = &set->sources[i];
+		n++;
+	}
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("argument \"order_key\" names orders, but %s",
+						OidIsValid(wanted) ? "the table given as orders is not attached" : "no orders are attached"),
+				 errhint("Call segment.attach_orders() first.")));
+	if (n > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
+				 errmsg("argument \"order_key\" could name rows of several attached tables"),
+				 errhint("Say which: orders => 'shop.orders'.")));
+	return found;
+}
+
+static void
+check_order_key(Attachment *attachment)
+{
+	Source	   *orders;
+	Relation	relation;
+
+	if (attachment->arguments->role != ROLE_RETURNS)
+		return;
+	if (!attachment->has[FIELD_CUSTOMER] && !attachment->has[FIELD_ORDER_KEY])
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("returns need a customer or an order_key"),
+				 errhint("Give customer => … (a column or a subquery) or order_key => …, one is enough.")));
+	if (!attachment->has[FIELD_ORDER_KEY])
+		return;
+	orders = attachment->orders = find_orders(attachment);
+	if (!orders->fields[FIELD_KEY].mapped)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("orders %s were attached without a key", orders->name),
+				 errhint("Detach them and attach them again with key => ….")));
+	relation = table_open(orders->relid, AccessShareLock);
+	require_unique_key(relation, orders->fields[FIELD_KEY].attno, "Returns name orders by it.");
+	table_close(relation, AccessShareLock);
+	if (!fits_key(attachment->order_key_type, getBaseType(orders->fields[FIELD_KEY].type)) &&
+		!(is_text_type(attachment->order_key_type) && is_text_type(getBaseType(orders->fields[FIELD_KEY].type))))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("argument \"order_key\" has type %s, but the key of %s has type %s",
+						format_type_be(attachment->order_key_type), orders->name,
+						format_type_be(orders->fields[FIELD_KEY].type)),
+				 errhint("It must give the key of the orders; cast it.")));
+}
+
+/* Keys that stand for walk-in customers must be of the key's type. */
+static void
+read_anonymous_keys(Attachment *attachment, Oid key_type)
+{
+	FunctionCallInfo fcinfo = attachment->fcinfo;
+	StringInfoData json;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	Oid			input;
+	Oid			ioparam;
+
+	if (PG_ARGISNULL(CUSTOMERS_ANONYMOUS_ARGUMENT))
+		return;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(CUSTOMERS_ANONYMOUS_ARGUMENT), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, &nulls, &n);
+	getTypeInputInfo(key_type, &input, &ioparam);
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	argument_being_read = "anonymous";
+	for (int i = 0; i < n; i++)
+	{
+		char	   *key;
+
+		if (nulls[i])
+			continue;			/* NULL is anonymous anyway */
+		key = TextDatumGetCString(elements[i]);
+		(void) OidInputFunctionCall(input, key, ioparam, -1);
+		appendStringInfo(&json, "%s%s", json.len > 1 ? ", " : "", json_string(key));
+	}
+	appendStringInfoChar(&json, ']');
+	add_given(attachment, "anonymous", json.data);
+}
+
+static void
+check_zone(const char *zone)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(zone);
+
+	segment_execute_with("SELECT FROM pg_catalog.pg_timezone_names n"
+						 " WHERE pg_catalog.lower(n.name) OPERATOR(pg_catalog.=) pg_catalog.lower($1)",
+						 1, types, &value, NULL, true, NULL, NULL);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" is not known", zone),
+				 errhint("Use a name of pg_timezone_names, such as 'Asia/Ho_Chi_Minh' or 'UTC'.")));
+}
+
+/* Tables given in watch are locked and looked at as the attached one is. */
+static Datum
+read_watch(Attachment *attachment, int position)
+{
+	FunctionCallInfo fcinfo = attachment->fcinfo;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	if (PG_ARGISNULL(position))
+		return PointerGetDatum(construct_empty_array(REGCLASSOID));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(position), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"watch\" contains NULL")));
+		relation_close(open_table(DatumGetObjectId(elements[i])), NoLock);
+	}
+	attachment->watches = n > 0;
+	return PG_GETARG_DATUM(position);
+}
+
+/* The newest timestamp without zone, read as the shop's and as UTC. */
+static void
+explain_zone(Attachment *attachment)
+{
+	Identity	caller;
+	char	   *shown = NULL;
+
+	if (attachment->naive_column == NULL)
+		return;
+	segment_become_merchant(attachment->relation->rd_rel->relowner, true, &caller);
+	segment_execute(psprintf("SELECT to_char(max((t.%1$s)::timestamp), 'YYYY-MM-DD HH24:MI') FROM %2$s t",
+							 attachment->naive_column,
+							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(attachment->relation)),
+														RelationGetRelationName(attachment->relation))));
+	shown = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (shown)
+	{
+		segment_execute(psprintf("SELECT to_char((timezone(%1$s, %2$s::timestamp)) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),"
+								 " to_char((%2$s::timestamp AT TIME ZONE 'UTC') AT TIME ZONE %1$s, 'YYYY-MM-DD HH24:MI')",
+								 quote_literal_cstr(attachment->zone), quote_literal_cstr(shown)));
+		ereport(NOTICE,
+				(errmsg("column %s of \"%s\" has no time zone and is read in %s", attachment->naive_column,
+						RelationGetRelationName(attachment->relation), attachment->zone),
+				 errdetail("Its newest value, %s, is then %s in UTC; were it written in UTC, it would be %s in %s.",
+						   shown, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2), attachment->zone),
+				 errhint("If it is written in UTC, attach with at_zone => 'UTC'.")));
+	}
+	segment_resume(&caller);
+}
+
+/* Without counted_when every row counts: warn where a column looks like a state. */
+static void
+warn_of_states(Attachment *attachment)
+{
+	static const char *const names[] = {"status", "state", "order_status", "payment_status", "deleted_at",
+	"is_deleted", "deleted", "cancelled_at", "canceled_at", "completed_at"};
+	TupleDesc	desc = RelationGetDescr(attachment->relation);
+
+	if (attachment->has[FIELD_COUNTED])
+		return;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		StringInfoData values;
+		Identity	caller;
+
+		for (int j = 0; j < lengthof(names) && !attribute->attisdropped; j++)
+		{
+			if (pg_strcasecmp(NameStr(attribute->attname), names[j]) != 0)
+				continue;
+			segment_become_merchant(attachment->relation->rd_rel->relowner, true, &caller);
+			segment_execute(psprintf("SELECT v.value, v.n FROM (SELECT CASE WHEN %1$s THEN 'set' ELSE t.%2$s::text END AS value,"
+									 " count(*) AS n FROM %3$s t GROUP BY 1) v ORDER BY v.n DESC, v.value LIMIT 8",
+									 attribute->atttypid == TIMESTAMPOID || attribute->atttypid == TIMESTAMPTZOID ||
+									 attribute->atttypid == DATEOID
+									 ? psprintf("t.%s IS NOT NULL", quote_identifier(NameStr(attribute->attname))) : "false",
+									 quote_identifier(NameStr(attribute->attname)),
+									 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(attachment->relation)),
+																RelationGetRelationName(attachment->relation))));
+			segment_resume(&caller);
+			initStringInfo(&values);
+			for (uint64 k = 0; k < SPI_processed; k++)
+			{
+				char	   *value = SPI_getvalue(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 1);
+
+				appendStringInfo(&values, "%s%s (%s)", values.len ? ", " : "", value ? value : "NULL",
+								 SPI_getvalue(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 2));
+			}
+			ereport(WARNING,
+					(errmsg("every row of \"%s\" counts, whatever its column \"%s\" says",
+							RelationGetRelationName(attachment->relation), NameStr(attribute->attname)),
+					 values.len ? errdetail("Its values: %s.", values.data) : 0,
+					 errhint("If not every row counts, detach and attach again with counted_when => ….")));
+			return;
+		}
+	}
+}
+
+/* Warn of a watched table from whose rows ours cannot be found; lock and trigger the others too. */
+static void
+watch_links(SourceSet *set, Source *source)
+{
+	for (int i = 0; i < source->nlinks; i++)
+	{
+		Link	   *link = &source->links[i];
+		Relation	relation = open_table(link->relid);
+
+		if (!link->traceable)
+			ereport(NOTICE,
+					(errmsg("any change of \"%s\" will mark %s stale", RelationGetRelationName(relation), source->name),
+					 errdetail("The rows of %s that depend on it cannot be found from its rows.", source->name),
+					 errhint("Look it up by one of its columns: (SELECT … FROM %s w WHERE w.column = an expression over the row).",
+							 RelationGetRelationName(relation))));
+		relation_close(relation, NoLock);
+		create_triggers(set, link->relid);
+	}
+}
+
+static void
+create_customer_objects(Attachment *attachment, Oid key_type)
+{
+	Oid			types[1] = {REGTYPEOID};
+	Datum		value = ObjectIdGetDatum(key_type);
+	Identity	caller;
+
+	segment_become(attachment->set->owner, true, &caller);
+	segment_execute_with("SELECT segment._create_customer_objects($1)", 1, types, &value, NULL, false, NULL, NULL);
+	segment_resume(&caller);
+}
+
+/* Read the sources anew after a change of ours. */
+static SourceSet *
+reread(SourceSet *set)
+{
+	segment_sources_changed(set->attachments);
+	segment_sources_release();
+	return segment_sources_acquire();
+}
+
+/* The time of the whole attach, in seconds, for its notice. */
+static void
+tell_attached(Attachment *attachment, Source *source, TimestampTz start)
+{
+	ereport(NOTICE,
+			(errmsg("attached %s as %s in %.1f s", source->name, segment_role_name(source->role),
+					(double) (GetCurrentTimestamp() - start) / USECS_PER_SEC),
+			 errdetail("segment.sources shows the mapping, segment.status() what was left out.")));
+}
+
+static Datum
+attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
+{
+	Attachment	attachment = {.fcinfo = fcinfo, .arguments = arguments};
+	TimestampTz start = GetCurrentTimestamp();
+	Datum		watch;
+	char	   *path = callers_path();
+	Source	   *source;
+	Oid			key_type = InvalidOid;
+
+	segment_require_read_committed("attach a table");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"table\" is NULL")));
+	attachment.relid = PG_GETARG_OID(0);
+	SPI_connect();
+	attachment.set = segment_sources_acquire();
+	attachment.relation = open_table(attachment.relid);
+	reserve(&attachment);
+	/* who attached something while we waited is seen now */
+	segment_sources_release();
+	attachment.set = segment_sources_acquire();
+	check_role(&attachment);
+
+	initStringInfo(&attachment.columns);
+	initStringInfo(&attachment.given);
+	appendStringInfoChar(&attachment.given, '{');
+	attachment.zone = text_argument(fcinfo, arguments->at_zone);
+	if (attachment.zone)
+	{
+		check_zone(attachment.zone);
+		add_given(&attachment, "at_zone", json_string(attachment.zone));
+	}
+	else
+		attachment.zone = segment_setting("timezone");
+	watch = read_watch(&attachment, arguments->watch);
+	for (int i = 0; i < arguments->nexpressions; i++)
+	{
+		const Argument *argument = &arguments->expressions[i];
+		bool		required = (argument->kind == KIND_MONEY) ||
+			(strcmp(argument->name, "at") == 0) ||
+			(argument->kind == KIND_CUSTOMER && arguments->role == ROLE_ORDERS) ||
+			(argument->kind == KIND_KEY && arguments->role == ROLE_CUSTOMERS);
+
+		if (required && PG_ARGISNULL(argument->position))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" is required", argument->name),
+					 errhint("Give a column name or an SQL expression over the table's row.")));
+	}
+	read_arguments(&attachment);
+	if (attachment.reads_zone && text_argument(fcinfo, arguments->at_zone) == NULL)
+		add_given(&attachment, "reads_shop_zone", "true");
+	check_order_key(&attachment);
+	if (arguments->role == ROLE_CUSTOMERS)
+	{
+		require_unique_key(attachment.relation, attachment.key_attno, "It names the customer everywhere.");
+		key_type = customers_key_type(&attachment);
+		read_anonymous_keys(&attachment, key_type);
+	}
+	else if (attachment.has_subquery || attachment.has[FIELD_ORDER_KEY] || attachment.watches)
+		require_unique_key(attachment.relation, attachment.key_attno,
+						   "What its rows mean depends on other tables, so they are read again by key.");
+
+	create_mapping(&attachment, path);
+	register_source(&attachment, watch);
+	if (arguments->role == ROLE_CUSTOMERS)
+		create_customer_objects(&attachment, key_type);
+	attachment.set = reread(attachment.set);
+	source = segment_source_by_id(attachment.set, attachment.id);
+	if (source == NULL)
+		elog(ERROR, "source %d was not found after it was attached", attachment.id);
+	create_triggers(attachment.set, attachment.relid);
+	watch_links(attachment.set, source);
+	if (source->linked && arguments->role != ROLE_CUSTOMERS)
+		create_ledger(&attachment);
+	attachment.set = reread(attachment.set);
+	source = segment_source_by_id(attachment.set, attachment.id);
+
+	explain_zone(&attachment);
+	warn_of_states(&attachment);
+	segment_fill(attachment.set, source);
+	tell_attached(&attachment, source, start);
+	relation_close(attachment.relation, NoLock);
+	segment_sources_release();
+	SPI_finish();
+	PG_RETURN_OID(attachment.relid);
+}
+
+/* segment.attach_customers() */
+Datum
+segment_attach_customers(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &customers_role);
+}
+
+/* segment.attach_orders() */
+Datum
+segment_attach_orders(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &orders_role);
+}
+
+/* segment.attach_returns() */
+Datum
+segment_attach_returns(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &returns_role);
+}
+
+/*
+ * Detaching.
+ */
+
+/* The one source that a call of detach() means. */
+static Source *
+find_attached(SourceSet *set, Oid relid, const char *role)
+{
+	Source	   *found = NULL;
+
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+
+		if (source->relid != relid ||
+			(role != NULL && strcmp(role, segment_role_name(source->role)) != 0))
+			continue;
+		if (found != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+					 errmsg("table %s is attached in several roles", source->name),
+					 errhint("Say which: role => '%s' or role => '%s'.",
+							 segment_role_name(found->role), segment_role_name(source->role))));
+		found = source;
+	}
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" is not attached%s%s", get_rel_name(relid),
+						role ? " as " : "", role ? role : ""),
+				 errhint("segment.sources shows what is attached.")));
+	return found;
+}
+
+/* Refuse where somebody's tier stands on figures that this source feeds. */
+static void
+check_not_needed(SourceSet *set, Source *source)
+{
+	Identity	caller;
+
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (source->role == ROLE_CUSTOMERS && &set->sources[i] != source)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot detach %s while %s is attached", source->name, set->sources[i].name),
+					 errdetail("Everything is counted by the customers' key."),
+					 errhint("Detach %s first.", set->sources[i].name)));
+		if (set->sources[i].order_source >= 0 && &set->sources[set->sources[i].order_source] == source)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot detach %s while %s is attached", source->name, set->sources[i].name),
+					 errdetail("Rows of %s name orders of it.", set->sources[i].name),
+					 errhint("Detach %s first.", set->sources[i].name)));
+	}
+	if (source->role == ROLE_CUSTOMERS)
+		return;
+	segment_become(set->owner, true, &caller);
+	segment_execute(psprintf("SELECT l.code, l.figure FROM segment.ladders l WHERE l.active"
+							 " AND l.figure IN ('amount_spent', %s)"
+							 " AND EXISTS (SELECT FROM segment.tiers t WHERE t.ladder = l.code AND t.active)"
+							 " ORDER BY l.code LIMIT 1",
+							 source->role == ROLE_ORDERS ? "'amount_ordered', 'number_of_orders'"
+							 : "'amount_returned', 'number_of_returns'"));
+	segment_resume(&caller);
+	if (SPI_processed > 0)
+	{
+		char	   *ladder = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot detach %s: ladder \"%s\" needs it", source->name, ladder),
+				 errdetail("Its figure is %s.", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)),
+				 errhint("UPDATE segment.ladders SET active = false WHERE code = %s; detach, attach again, and switch it on.",
+						 quote_literal_cstr(ladder))));
+	}
+}
+
+/* segment.detach(table, role) */
+Datum
+segment_detach(PG_FUNCTION_ARGS)
+{
+	SourceSet  *set;
+	Source	   *source;
+	Source		gone;
+	Oid		   *watched;
+	int			nwatched;
+	Identity	caller;
+	char	   *role = text_argument(fcinfo, 1);
+
+	segment_require_read_committed("detach a table");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"table\" is NULL")));
+	SPI_connect();
+	set = segment_sources_acquire();
+	source = find_attached(set, PG_GETARG_OID(0), role);
+	if (!is_owner(source->relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
+	LockRelationOid(source->relid, ShareRowExclusiveLock);
+	segment_lock_facts(set, "detach");
+	check_not_needed(set, source);
+
+	gone = *source;
+	nwatched = source->nlinks;
+	watched = palloc(sizeof(Oid) * Max(nwatched, 1));
+	for (int i = 0; i < nwatched; i++)
+		watched[i] = source->links[i].relid;
+	segment_become(set->owner, true, &caller);
+	segment_execute(psprintf("DELETE FROM segment.attachments WHERE id = %d", gone.id));
+	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", gone.id));
+	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", gone.id));
+	segment_execute(psprintf("DROP VIEW segment.source_%d", gone.id));
+	if (gone.linked && gone.role != ROLE_CUSTOMERS)
+		segment_execute(psprintf("DROP TABLE segment.counted_%d", gone.id));
+	if (gone.role == ROLE_CUSTOMERS)
+		segment_execute("SELECT segment._drop_customer_objects()");
+	segment_resume(&caller);
+
+	set = reread(set);
+	drop_triggers(set, gone.relid);
+	for (int i = 0; i < nwatched; i++)
+		drop_triggers(set, watched[i]);
+	if (gone.role != ROLE_CUSTOMERS)
+		segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
+	segment_sources_release();
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * What segment.sources shows.
+ */
+
+/* segment._watched(source) */
+Datum
+segment_watched(PG_FUNCTION_ARGS)
+{
+	int			id = PG_GETARG_INT32(0);
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext before;
+	SourceSet  *set;
+	Source	   *source;
+	Datum	   *relids = NULL;
+	int			n = 0;
+	Datum		result;
+
+	SPI_connect();
+	set = segment_sources_acquire();
+	source = segment_source_by_id(set, id);
+	if (source)
+	{
+		relids = palloc(sizeof(Datum) * Max(source->nlinks, 1));
+		for (int i = 0; i < source->nlinks; i++)
+		{
+			bool		known = false;
+
+			for (int j = 0; j < n; j++)
+				known |= DatumGetObjectId(relids[j]) == source->links[i].relid;
+			if (!known)
+				relids[n++] = ObjectIdGetDatum(source->links[i].relid);
+		}
+	}
+	before = MemoryContextSwitchTo(context);
+	result = PointerGetDatum(segment_array(REGCLASSOID, relids, NULL, n));
+	MemoryContextSwitchTo(before);
+	segment_sources_release();
+	SPI_finish();
+	PG_RETURN_DATUM(result);
+}
+
+/* Whether some index begins with the column. */
+static bool
+has_index_on(Oid relid, AttrNumber attno)
+{
+	Relation	relation = table_open(relid, AccessShareLock);
+	ListCell   *cell;
+	bool		found = false;
+
+	foreach(cell, RelationGetIndexList(relation))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == attno &&
+			RelationGetIndexPredicate(index) == NIL)
+			found = true;
+		index_close(index, AccessShareLock);
+	}
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+static void
+advise(StringInfo advice, Source *source, AttrNumber attno, AttrNumber second, const char *why)
+{
+	if (attno == 0 || has_index_on(source->relid, attno))
+		return;
+	appendStringInfo(advice, "%sCREATE INDEX ON %s (%s", advice->len ? " " : "", source->name,
+					 quote_identifier(get_attname(source->relid, attno, false)));
+	if (second != 0)
+		appendStringInfo(advice, ", %s", quote_identifier(get_attname(source->relid, second, false)));
+	appendStringInfo(advice, "); -- %s", why);
+}
+
+/* segment._index_advice(source) */
+Datum
+segment_index_advice(PG_FUNCTION_ARGS)
+{
+	int			id = PG_GETARG_INT32(0);
+	SourceSet  *set;
+	Source	   *source;
+	StringInfoData advice;
+	text	   *result = NULL;
+	MemoryContext context = CurrentMemoryContext;
+
+	SPI_connect();
+	set = segment_sources_acquire();
+	source = segment_source_by_id(set, id);
+	initStringInfo(&advice);
+	if (source && source->role != ROLE_CUSTOMERS)
+	{
+		advise(&advice, source, source->fields[FIELD_CUSTOMER].attno, source->fields[FIELD_AT].attno,
+			   "finds a customer's rows when the last one goes");
+		advise(&advice, source, source->fields[FIELD_ORDER_KEY].attno, 0,
+			   "finds the returns of an order that changes");
+	}
+	if (advice.len > 0)
+	{
+		MemoryContext before = MemoryContextSwitchTo(context);
+
+		result = cstring_to_text(advice.data);
+		MemoryContextSwitchTo(before);
+	}
+	segment_sources_release();
+	SPI_finish();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}

@@ -1,0 +1,1420 @@
+/*
+ * fact.c
+ *		Figures kept per customer: what a statement on an attached table changes.
+ *
+ * One firing handles one statement on one table, in whatever roles the table
+ * plays and for whatever sources watch it:
+ *
+ *	- Rows that mean something by themselves ("direct" sources) give deltas: the
+ *	  old rows are taken off, the new ones added.  Deltas commute, so nested
+ *	  statements, several CTEs and cascades may fire in any order.
+ *
+ *	- Rows whose meaning depends on other tables ("linked" sources) are read
+ *	  again by key and compared with the ledger segment.counted_<id>, which says
+ *	  what each row counts for now.  The difference is the delta, so a row may be
+ *	  looked at any number of times, by any table's trigger.
+ *
+ *	- First and last order dates cannot be taken off; where one may have gone
+ *	  they are looked up after the facts row was written.
+ *
+ * Locks are taken in one order: link values (so that whoever changes a return
+ * and whoever changes the order it names see each other), then facts rows by
+ * customer key.  Whatever is read from other tables is read after its lock, in
+ * a new statement.
+ *
+ * All of it runs in a subtransaction.  A failure of ours marks the source stale
+ * and lets the sale pass, unless segment.on_error says abort.
+ */
+#include "segment.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "recalculate.h"
+#include "row.h"
+#include "saved_plan.h"
+#include "standing.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(segment_source_changed);
+
+/*
+ * Link values are locked by bucket: enough that tills seldom meet, few enough
+ * that a bulk load does not fill the server's lock table.
+ */
+#define LINK_BUCKETS 64
+#define LINK_LOCK_CLASS 0x5E67	/* keeps our locks apart from pg_advisory_lock() */
+
+/* what one row takes off or adds */
+typedef struct Contribution
+{
+	Datum		customer;		/* first, for sorting */
+	int			sign;
+	Source	   *source;
+	bool		has_key;
+	Datum		key;
+	Numeric		amount;
+	TimestampTz at;
+} Contribution;
+
+typedef struct Contributions
+{
+	int			n;
+	int			size;
+	Contribution *items;
+} Contributions;
+
+/* what one statement changes for one customer */
+typedef struct Delta
+{
+	Datum		customer;
+	int64		number_of_orders;
+	int64		number_of_returns;
+	Datum		amount_ordered;
+	Datum		amount_returned;
+	TimestampTz first_new;		/* orders that came */
+	TimestampTz last_new;
+	TimestampTz first_gone;		/* orders that went */
+	TimestampTz last_gone;
+	bool		orders_came;
+	bool		orders_went;
+	bool		returns_moved;
+	Source	   *source;
+	char	   *source_key;
+} Delta;
+
+/* values gathered one by one */
+typedef struct Values
+{
+	int			n;
+	int			size;
+	Datum	   *values;
+} Values;
+
+typedef struct Firing
+{
+	SourceSet  *set;
+	TriggerData *trigger;
+	TriggerEvent event;
+	Contributions contributions;
+	Rows		left_out_now;	/* direct rows left out, new and old */
+	Rows		left_out_before;
+	Values	   *touched;		/* keys of linked rows to look at, per source */
+	Values		customers;		/* keys of customers rows that came, went or changed */
+	Judgements	judgements;
+} Firing;
+
+/*
+ * Whether a statement inside a trigger has fired in this transaction: its rows
+ * are then not the last word on dates, see write_dates().  Cleared by the first
+ * firing of the next transaction; being too careful harms nobody.
+ */
+static LocalTransactionId nested_in = InvalidLocalTransactionId;
+
+static void
+add_value(Values *values, Datum value)
+{
+	if (values->n == values->size)
+	{
+		values->size = values->size == 0 ? 8 : values->size * 2;
+		values->values = values->values == NULL
+			? MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * (Size) values->size)
+			: repalloc_huge(values->values, sizeof(Datum) * (Size) values->size);
+	}
+	values->values[values->n++] = value;
+}
+
+static void
+contribute(Firing *firing, Source *source, int sign, const Row *row)
+{
+	Contributions *list = &firing->contributions;
+	Contribution *item;
+
+	if (list->n == list->size)
+	{
+		list->size = list->size == 0 ? 8 : list->size * 2;
+		list->items = list->items == NULL
+			? MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Contribution) * (Size) list->size)
+			: repalloc_huge(list->items, sizeof(Contribution) * (Size) list->size);
+	}
+	item = &list->items[list->n++];
+	item->customer = row->customer;
+	item->sign = sign;
+	item->source = source;
+	item->has_key = row->has_key;
+	item->key = row->key;
+	item->amount = row->amount;
+	item->at = row->at;
+}
+
+/*
+ * Reading the statement's rows.
+ */
+
+/* Walks the old and new rows of a statement; an UPDATE's come in pairs. */
+typedef struct RowPairs
+{
+	Tuplestorestate *stores[2]; /* old, new */
+	int			pointers[2];
+	TupleTableSlot *slots[2];
+} RowPairs;
+
+static void
+pairs_open(RowPairs *pairs, TriggerData *trigger)
+{
+	pairs->stores[0] = trigger->tg_oldtable;
+	pairs->stores[1] = trigger->tg_newtable;
+	for (int i = 0; i < 2; i++)
+	{
+		if (pairs->stores[i] == NULL)
+			continue;
+		pairs->pointers[i] = tuplestore_alloc_read_pointer(pairs->stores[i], EXEC_FLAG_REWIND);
+		tuplestore_select_read_pointer(pairs->stores[i], pairs->pointers[i]);
+		tuplestore_rescan(pairs->stores[i]);
+		pairs->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation),
+												   &TTSOpsMinimalTuple);
+	}
+}
+
+/* The next old and new row; a slot is NULL where there is none of its kind. */
+static bool
+pairs_next(RowPairs *pairs, TupleTableSlot *row[2])
+{
+	bool		any = false;
+
+	for (int i = 0; i < 2; i++)
+	{
+		row[i] = NULL;
+		if (pairs->stores[i] == NULL)
+			continue;
+		tuplestore_select_read_pointer(pairs->stores[i], pairs->pointers[i]);
+		if (tuplestore_gettupleslot(pairs->stores[i], true, false, pairs->slots[i]))
+		{
+			row[i] = pairs->slots[i];
+			any = true;
+		}
+	}
+	return any;
+}
+
+static void
+pairs_close(RowPairs *pairs)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		if (pairs->slots[i])
+			ExecDropSingleTupleTableSlot(pairs->slots[i]);
+	}
+}
+
+static Rows *
+left_out_list(Firing *firing, int side)
+{
+	return side == 0 ? &firing->left_out_before : &firing->left_out_now;
+}
+
+/* Deltas of a source whose rows mean something by themselves. */
+static void
+collect_direct(Firing *firing, Source *source)
+{
+	RowReader	reader;
+	RowPairs	pairs = {0};
+	TupleTableSlot *slots[2];
+	Identity	caller;
+
+	segment_become_merchant(source->owner, source->calls_functions, &caller);
+	segment_row_reader_open(&reader, firing->set, source);
+	pairs_open(&pairs, firing->trigger);
+	while (pairs_next(&pairs, slots))
+	{
+		Row			rows[2];
+		static const Row nothing = {0};
+
+		for (int i = 0; i < 2; i++)
+		{
+			rows[i] = nothing;
+			if (slots[i])
+				segment_read_row(&reader, slots[i], &rows[i]);
+		}
+		if (slots[0] && slots[1] && segment_same_row(firing->set, &rows[0], &rows[1]) &&
+			rows[0].left_out == NULL)
+			continue;
+		for (int i = 0; i < 2; i++)
+		{
+			if (rows[i].counts)
+				contribute(firing, source, i == 0 ? -1 : 1, &rows[i]);
+			if (rows[i].left_out)
+				*segment_rows_add(left_out_list(firing, i)) = rows[i];
+		}
+	}
+	pairs_close(&pairs);
+	segment_row_reader_close(&reader);
+	segment_resume(&caller);
+}
+
+/* Whether two rows agree in every column. */
+static bool
+same_image(TupleTableSlot *a, TupleTableSlot *b)
+{
+	TupleDesc	desc = a->tts_tupleDescriptor;
+
+	slot_getallattrs(a);
+	slot_getallattrs(b);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (attribute->attisdropped)
+			continue;
+		if (a->tts_isnull[i] != b->tts_isnull[i])
+			return false;
+		if (!a->tts_isnull[i] &&
+			!datum_image_eq(a->tts_values[i], b->tts_values[i], attribute->attbyval, attribute->attlen))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Values of a column in the rows that the statement changed; with rows that
+ * came, too, unless only_old.
+ */
+static void
+collect_column(Firing *firing, AttrNumber attno, bool only_old, Values *values)
+{
+	RowPairs	pairs = {0};
+	TupleTableSlot *slots[2];
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(firing->trigger->tg_relation), attno - 1);
+
+	pairs_open(&pairs, firing->trigger);
+	while (pairs_next(&pairs, slots))
+	{
+		if (slots[0] && slots[1] && same_image(slots[0], slots[1]))
+			continue;
+		for (int i = 0; i < 2; i++)
+		{
+			Datum		value;
+			bool		isnull;
+
+			if (slots[i] == NULL || (only_old && i == 1))
+				continue;
+			value = slot_getattr(slots[i], attno, &isnull);
+			if (isnull)
+				continue;
+			if (attribute->attlen == -1)
+				value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+			else
+				value = datumCopy(value, attribute->attbyval, attribute->attlen);
+			add_value(values, value);
+		}
+	}
+	pairs_close(&pairs);
+}
+
+/*
+ * Keys of customers rows that came, went or changed what they are.
+ */
+static void
+collect_customers(Firing *firing, Source *source)
+{
+	RowReader	reader;
+	RowPairs	pairs = {0};
+	TupleTableSlot *slots[2];
+	Identity	caller;
+
+	segment_become_merchant(source->owner, source->calls_functions, &caller);
+	segment_row_reader_open(&reader, firing->set, source);
+	pairs_open(&pairs, firing->trigger);
+	while (pairs_next(&pairs, slots))
+	{
+		Row			rows[2];
+		static const Row nothing = {0};
+
+		for (int i = 0; i < 2; i++)
+		{
+			rows[i] = nothing;
+			if (slots[i])
+				segment_read_row(&reader, slots[i], &rows[i]);
+			if (rows[i].left_out)
+				*segment_rows_add(left_out_list(firing, i)) = rows[i];
+		}
+		if (slots[0] && slots[1] && rows[0].counts == rows[1].counts &&
+			rows[0].has_key && rows[1].has_key &&
+			segment_compare_customers(firing->set, rows[0].key, rows[1].key) == 0)
+			continue;
+		for (int i = 0; i < 2; i++)
+		{
+			if (slots[i] && rows[i].has_key && !segment_is_anonymous(firing->set, rows[i].key))
+				add_value(&firing->customers, rows[i].key);
+		}
+	}
+	pairs_close(&pairs);
+	segment_row_reader_close(&reader);
+	segment_resume(&caller);
+}
+
+/*
+ * Links.
+ */
+
+/*
+ * Make writers of a source's rows and writers of the rows they look up wait
+ * for each other, but neither kind for its own: the two modes conflict with
+ * each other and not with themselves.
+ */
+static void
+lock_link_values(Source *source, LOCKMODE mode, Oid type, Values *values)
+{
+	uint64		buckets = 0;
+	Oid			output;
+	bool		varlena;
+
+	if (values->n == 0)
+		return;
+	getTypeOutputInfo(type, &output, &varlena);
+	for (int i = 0; i < values->n; i++)
+	{
+		char	   *text = OidOutputFunctionCall(output, values->values[i]);
+
+		buckets |= UINT64CONST(1) <<
+			(DatumGetUInt32(hash_any((unsigned char *) text, strlen(text))) % LINK_BUCKETS);
+		pfree(text);
+	}
+	for (int i = 0; i < LINK_BUCKETS; i++)
+	{
+		LOCKTAG		tag;
+
+		if ((buckets & (UINT64CONST(1) << i)) == 0)
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, source->id, i, LINK_LOCK_CLASS);
+		(void) LockAcquire(&tag, mode, false, false);
+	}
+}
+
+/* Lock what the touched rows of a linked source look up. */
+static void
+lock_looked_up(Firing *firing, Source *source, Values *keys)
+{
+	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
+	Oid			array_type = get_array_type(key_type);
+	StringInfoData sql;
+	Identity	caller;
+	Datum		array;
+	SPITupleTable *table;
+	uint64		n;
+
+	if (keys->n == 0 || source->nlinks == 0)
+		return;
+	if (source->plans[PLAN_READ_LINKS] == NULL)
+	{
+		initStringInfo(&sql);
+		appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text");
+		for (int i = 0; i < source->nlinks; i++)
+		{
+			if (source->links[i].traceable)
+				appendStringInfo(&sql, ", (%s)::pg_catalog.text", source->links[i].outer_sql);
+		}
+		appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", source->name,
+						 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
+		(void) segment_plan(&source->plans[PLAN_READ_LINKS], sql.data, 1, &array_type);
+	}
+	array = PointerGetDatum(segment_array(key_type, keys->values, NULL, keys->n));
+	segment_become_merchant(source->owner, true, &caller);
+	n = segment_fetch(source->plans[PLAN_READ_LINKS], &array, NULL);
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	{
+		Values		looked_up = {0};
+
+		for (uint64 i = 0; i < n; i++)
+		{
+			for (int column = 2; column <= table->tupdesc->natts; column++)
+			{
+				bool		isnull;
+				Datum		value = SPI_getbinval(table->vals[i], table->tupdesc, column, &isnull);
+
+				if (!isnull)
+					add_value(&looked_up, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
+			}
+		}
+		lock_link_values(source, ShareLock, TEXTOID, &looked_up);
+	}
+	SPI_freetuptable(table);
+}
+
+/* Add the keys of a source's rows that look up any of the values. */
+static void
+collect_linked_rows(Firing *firing, Source *source, Link *link, Values *values)
+{
+	Oid			array_type = get_array_type(getBaseType(link->type));
+	Values	   *touched = &firing->touched[source - firing->set->sources];
+	Oid			key_type = source->fields[FIELD_KEY].type;
+	Datum		array;
+	Identity	caller;
+	SPITupleTable *table;
+	uint64		n;
+
+	if (values->n == 0)
+		return;
+	array = PointerGetDatum(segment_array(getBaseType(link->type), values->values, NULL, values->n));
+	segment_become_merchant(source->owner, true, &caller);
+	n = segment_fetch(segment_plan(&link->rows_plan, link->rows_sql, 1, &array_type), &array, NULL);
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		key = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
+
+		if (isnull)
+			continue;
+		add_value(touched, get_typlen(key_type) == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(key))
+				  : datumCopy(key, get_typbyval(key_type), get_typlen(key_type)));
+	}
+	SPI_freetuptable(table);
+}
+
+/* A watched table changed: find the rows that look up what changed. */
+static void
+follow_link(Firing *firing, Source *source, Link *link)
+{
+	Values		values = {0};
+	bool		inserted = TRIGGER_FIRED_BY_INSERT(firing->event);
+
+	if (!link->traceable)
+	{
+		RowPairs	pairs = {0};
+		TupleTableSlot *slots[2];
+		bool		changed = false;
+
+		pairs_open(&pairs, firing->trigger);
+		while (!changed && pairs_next(&pairs, slots))
+			changed = !(slots[0] && slots[1] && same_image(slots[0], slots[1]));
+		pairs_close(&pairs);
+		if (changed)
+			segment_mark_stale(firing->set, source->id,
+							   psprintf("%s changed, and the rows of %s that depend on it cannot be found from it",
+										RelationGetRelationName(firing->trigger->tg_relation), source->name));
+		return;
+	}
+	if (link->guarded && inserted)
+		return;					/* nothing could name a row that was not there */
+	collect_column(firing, link->attno, false, &values);
+	lock_link_values(source, RowExclusiveLock, link->type, &values);
+	collect_linked_rows(firing, source, link, &values);
+}
+
+/*
+ * Facts.
+ */
+
+static int
+compare_data(const void *a, const void *b, void *set)
+{
+	return segment_compare_customers(set, *(const Datum *) a, *(const Datum *) b);
+}
+
+/* Sort customers and leave each once. */
+static void
+sort_customers(SourceSet *set, Values *customers)
+{
+	int			n = 0;
+
+	if (customers->n == 0)
+		return;
+	qsort_arg(customers->values, customers->n, sizeof(Datum), compare_data, set);
+	for (int i = 0; i < customers->n; i++)
+	{
+		if (n == 0 || segment_compare_customers(set, customers->values[n - 1], customers->values[i]) != 0)
+			customers->values[n++] = customers->values[i];
+	}
+	customers->n = n;
+}
+
+static bool
+contains_customer(SourceSet *set, Values *sorted, Datum customer)
+{
+	return sorted->n > 0 &&
+		bsearch_arg(&customer, sorted->values, sorted->n, sizeof(Datum), compare_data, set) != NULL;
+}
+
+/* Write the facts rows of sorted customers, so that what is read next is final. */
+static void
+bump_facts(SourceSet *set, Values *customers)
+{
+	Datum		array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	Identity	caller;
+
+	if (customers->n == 0)
+		return;
+	segment_become(set->owner, false, &caller);
+	segment_write(segment_plan(&set->plans[PLAN_FACTS_BUMP],
+							   "INSERT INTO segment.facts AS f (customer_id)"
+							   " SELECT k.k FROM pg_catalog.unnest($1) AS k(k)"
+							   " ON CONFLICT (customer_id) DO UPDATE"
+							   " SET version = f.version OPERATOR(pg_catalog.+) 1",
+							   1, &set->key_array_type), &array, NULL);
+	segment_resume(&caller);
+}
+
+/* What the ledger says that rows count for. */
+static void
+read_ledger(SourceSet *set, Source *source, Datum keys, Rows *rows)
+{
+	Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
+	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
+	SPITupleTable *table;
+	Identity	caller;
+	uint64		n;
+
+	segment_become(set->owner, false, &caller);
+	n = segment_fetch(segment_plan(&source->plans[PLAN_LEDGER_READ],
+								   psprintf("SELECT c.key, c.customer_id, c.amount, c.at FROM segment.counted_%d c"
+											" WHERE c.key OPERATOR(pg_catalog.=) ANY ($1)", source->id),
+								   1, &array_type), &keys, NULL);
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4];
+		Row		   *row = segment_rows_add(rows);
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		row->counts = row->has_key = row->has_customer = true;
+		row->key = get_typlen(key_type) == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[0]))
+			: datumCopy(values[0], get_typbyval(key_type), get_typlen(key_type));
+		row->customer = segment_copy_customer(set, values[1]);
+		row->amount = DatumGetNumericCopy(values[2]);
+		row->at = DatumGetTimestampTz(values[3]);
+	}
+	SPI_freetuptable(table);
+}
+
+/* Take rows off the ledger and put others on it. */
+static void
+write_ledger(SourceSet *set, Source *source, Rows *gone, Rows *come)
+{
+	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
+	Oid			types[4] = {get_array_type(key_type), set->key_array_type, NUMERICARRAYOID, TIMESTAMPTZARRAYOID};
+	Identity	caller;
+
+	segment_become(set->owner, false, &caller);
+	if (gone->n > 0)
+	{
+		Datum	   *keys = palloc(sizeof(Datum) * gone->n);
+		Datum		array;
+
+		for (int i = 0; i < gone->n; i++)
+			keys[i] = gone->rows[i].key;
+		array = PointerGetDatum(segment_array(key_type, keys, NULL, gone->n));
+		if (segment_write(segment_plan(&source->plans[PLAN_LEDGER_DELETE],
+									   psprintf("DELETE FROM segment.counted_%d c"
+												" WHERE c.key OPERATOR(pg_catalog.=) ANY ($1)", source->id),
+									   1, types), &array, NULL) != (uint64) gone->n)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent update"),
+					 errhint("The transaction might succeed if retried.")));
+	}
+	if (come->n > 0)
+	{
+		Datum	   *columns[4];
+		Datum		arrays[4];
+		Oid			elements[4] = {key_type, set->key_type, NUMERICOID, TIMESTAMPTZOID};
+
+		for (int i = 0; i < 4; i++)
+			columns[i] = palloc(sizeof(Datum) * come->n);
+		for (int i = 0; i < come->n; i++)
+		{
+			columns[0][i] = come->rows[i].key;
+			columns[1][i] = come->rows[i].customer;
+			columns[2][i] = NumericGetDatum(come->rows[i].amount);
+			columns[3][i] = TimestampTzGetDatum(come->rows[i].at);
+		}
+		for (int i = 0; i < 4; i++)
+			arrays[i] = PointerGetDatum(segment_array(elements[i], columns[i], NULL, come->n));
+		segment_write(segment_plan(&source->plans[PLAN_LEDGER_INSERT],
+								   psprintf("INSERT INTO segment.counted_%d (key, customer_id, amount, at)"
+											" SELECT r.k, r.c, r.a, r.t"
+											" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+											" pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(k, c, a, t)",
+											source->id),
+								   4, types), arrays, NULL);
+	}
+	segment_resume(&caller);
+}
+
+/* List anew which of the rows looked at are left out. */
+static void
+write_linked_left_out(SourceSet *set, Source *source, Values *keys, Rows *rows)
+{
+	Oid			output;
+	bool		varlena;
+	Oid			types[2] = {INT4OID, TEXTARRAYOID};
+	Datum	   *texts = palloc(sizeof(Datum) * Max(keys->n, 1));
+	Datum		values[2];
+	Identity	caller;
+
+	getTypeOutputInfo(source->fields[FIELD_KEY].type, &output, &varlena);
+	for (int i = 0; i < keys->n; i++)
+		texts[i] = CStringGetTextDatum(OidOutputFunctionCall(output, keys->values[i]));
+	values[0] = Int32GetDatum(source->id);
+	values[1] = PointerGetDatum(segment_array(TEXTOID, texts, NULL, keys->n));
+	segment_become(set->owner, false, &caller);
+	segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_FORGET],
+							   "DELETE FROM segment.left_out o WHERE o.source OPERATOR(pg_catalog.=) $1"
+							   " AND o.row_key OPERATOR(pg_catalog.=) ANY ($2)", 2, types), values, NULL);
+	segment_resume(&caller);
+}
+
+/* Additive, like the figures: +1 for a row left out now, -1 for one that was. */
+static void
+write_left_out(SourceSet *set, Source *source, Rows *rows, int sign)
+{
+	Oid			types[4] = {INT4OID, TEXTOID, TEXTOID, INT8OID};
+	Identity	caller;
+
+	if (rows->n == 0)
+		return;
+	segment_become(set->owner, false, &caller);
+	for (int i = 0; i < rows->n; i++)
+	{
+		Datum		values[4] = {
+			Int32GetDatum(source->id),
+			CStringGetTextDatum(segment_key_text(source, &rows->rows[i])),
+			CStringGetTextDatum(rows->rows[i].left_out),
+			Int64GetDatum(sign),
+		};
+
+		segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_ADD],
+								   "INSERT INTO segment.left_out AS o (source, row_key, reason, n)"
+								   " VALUES ($1, $2, $3, $4) ON CONFLICT (source, row_key, reason)"
+								   " DO UPDATE SET n = o.n OPERATOR(pg_catalog.+) excluded.n",
+								   4, types), values, NULL);
+		segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_PRUNE],
+								   "DELETE FROM segment.left_out o WHERE o.source OPERATOR(pg_catalog.=) $1"
+								   " AND o.row_key OPERATOR(pg_catalog.=) $2 AND o.reason OPERATOR(pg_catalog.=) $3"
+								   " AND o.n OPERATOR(pg_catalog.=) 0", 3, types), values, NULL);
+	}
+	segment_resume(&caller);
+}
+
+static int
+compare_row_keys(const void *a, const void *b, void *source)
+{
+	return strcmp(segment_key_text(source, a), segment_key_text(source, b));
+}
+
+/* Rows that orders bring along: returns that name an order just looked at. */
+static void
+follow_orders(Firing *firing, Source *orders, Values *keys)
+{
+	SourceSet  *set = firing->set;
+
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+
+		if (source->order_source < 0 || &set->sources[source->order_source] != orders ||
+			source->nlinks == 0 || !source->links[0].traceable)
+			continue;
+		lock_link_values(source, RowExclusiveLock, source->links[0].type, keys);
+		collect_linked_rows(firing, source, &source->links[0], keys);
+	}
+}
+
+/*
+ * Bring the ledger of a linked source up to date for the rows touched; the
+ * differences become contributions.  Facts rows of everyone concerned are
+ * written first, and rows are then read again: the loop ends when a reading
+ * names nobody new.
+ */
+static void
+settle_linked(Firing *firing, Source *source)
+{
+	SourceSet  *set = firing->set;
+	Values	   *keys = &firing->touched[source - set->sources];
+	Values		bumped = {0};
+	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
+	Datum		array;
+	Rows		now,
+				before,
+				gone = {0},
+				come = {0},
+				left_out = {0};
+
+	if (keys->n == 0)
+		return;
+	lock_looked_up(firing, source, keys);
+	array = PointerGetDatum(segment_array(key_type, keys->values, NULL, keys->n));
+	for (;;)
+	{
+		Values		missing = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		memset(&now, 0, sizeof(Rows));
+		memset(&before, 0, sizeof(Rows));
+		segment_read_linked(set, source, keys->values, keys->n, &now);
+		read_ledger(set, source, array, &before);
+		for (int i = 0; i < now.n; i++)
+		{
+			if (now.rows[i].counts && !contains_customer(set, &bumped, now.rows[i].customer))
+				add_value(&missing, now.rows[i].customer);
+		}
+		for (int i = 0; i < before.n; i++)
+		{
+			if (!contains_customer(set, &bumped, before.rows[i].customer))
+				add_value(&missing, before.rows[i].customer);
+		}
+		if (missing.n == 0)
+			break;
+		sort_customers(set, &missing);
+		bump_facts(set, &missing);
+		for (int i = 0; i < missing.n; i++)
+			add_value(&bumped, missing.values[i]);
+		sort_customers(set, &bumped);
+	}
+
+	if (now.n > 1)
+		qsort_arg(now.rows, now.n, sizeof(Row), compare_row_keys, source);
+	if (before.n > 1)
+		qsort_arg(before.rows, before.n, sizeof(Row), compare_row_keys, source);
+	for (int i = 0, j = 0; i < now.n || j < before.n;)
+	{
+		int			order = i == now.n ? 1 : j == before.n ? -1
+			: compare_row_keys(&now.rows[i], &before.rows[j], source);
+		Row		   *is = order <= 0 ? &now.rows[i++] : NULL;
+		Row		   *was = order >= 0 ? &before.rows[j++] : NULL;
+
+		if (is != NULL && is->left_out)
+			*segment_rows_add(&left_out) = *is;
+		if (is != NULL && was != NULL && is->counts && segment_same_row(set, is, was))
+			continue;
+		if (was != NULL)
+		{
+			*segment_rows_add(&gone) = *was;
+			contribute(firing, source, -1, was);
+		}
+		if (is != NULL && is->counts)
+		{
+			*segment_rows_add(&come) = *is;
+			contribute(firing, source, 1, is);
+		}
+	}
+	write_ledger(set, source, &gone, &come);
+	write_linked_left_out(set, source, keys, &left_out);
+	write_left_out(set, source, &left_out, 1);
+}
+
+/* Fold contributions, sorted by customer, into one delta each; those that change nothing go. */
+static Delta *
+fold(Firing *firing, int *ndeltas)
+{
+	Contributions *list = &firing->contributions;
+	Delta	   *deltas = palloc(sizeof(Delta) * Max(list->n, 1));
+	Datum		zero = NumericGetDatum(int64_to_numeric(0));
+	int			n = 0;
+
+	if (list->n > 1)
+		qsort_arg(list->items, list->n, sizeof(Contribution), compare_data, firing->set);
+	for (int i = 0; i < list->n; i++)
+	{
+		Contribution *item = &list->items[i];
+		Delta	   *delta;
+		Datum	   *amount;
+
+		if (n == 0 || segment_compare_customers(firing->set, deltas[n - 1].customer, item->customer) != 0)
+		{
+			delta = &deltas[n++];
+			memset(delta, 0, sizeof(Delta));
+			delta->customer = item->customer;
+			delta->amount_ordered = delta->amount_returned = zero;
+			delta->first_new = delta->first_gone = DT_NOEND;
+			delta->last_new = delta->last_gone = DT_NOBEGIN;
+		}
+		delta = &deltas[n - 1];
+		delta->source = item->source;
+		if (item->has_key)
+		{
+			Row			row = {.has_key = true, .key = item->key};
+
+			delta->source_key = i + 1 == list->n ||
+				segment_compare_customers(firing->set, list->items[i + 1].customer, item->customer) != 0
+				? segment_key_text(item->source, &row) : NULL;
+		}
+		if (item->source->role == ROLE_ORDERS)
+		{
+			delta->number_of_orders += item->sign;
+			amount = &delta->amount_ordered;
+			if (item->sign > 0)
+			{
+				delta->orders_came = true;
+				delta->first_new = Min(delta->first_new, item->at);
+				delta->last_new = Max(delta->last_new, item->at);
+			}
+			else
+			{
+				delta->orders_went = true;
+				delta->first_gone = Min(delta->first_gone, item->at);
+				delta->last_gone = Max(delta->last_gone, item->at);
+			}
+		}
+		else
+		{
+			delta->number_of_returns += item->sign;
+			delta->returns_moved = true;
+			amount = &delta->amount_returned;
+		}
+		*amount = DirectFunctionCall2(item->sign > 0 ? numeric_add : numeric_sub,
+									  *amount, NumericGetDatum(item->amount));
+	}
+	*ndeltas = n;
+	return deltas;
+}
+
+static Cause
+cause_of(Firing *firing, const Delta *delta)
+{
+	if (delta->orders_came && !delta->orders_went)
+		return CAUSE_ORDER;
+	if (delta->orders_went && !delta->orders_came)
+		return CAUSE_CANCELLATION;
+	if (delta->orders_went)
+		return CAUSE_EDIT;
+	return CAUSE_RETURN;
+}
+
+#define FACTS_ADD \
+	"version = f.version OPERATOR(pg_catalog.+) 1," \
+	" number_of_orders = f.number_of_orders OPERATOR(pg_catalog.+) %1$s," \
+	" amount_ordered = f.amount_ordered OPERATOR(pg_catalog.+) %2$s," \
+	" first_order_at = LEAST(f.first_order_at, %3$s)," \
+	" last_order_at = GREATEST(f.last_order_at, %4$s)," \
+	" number_of_returns = f.number_of_returns OPERATOR(pg_catalog.+) %5$s," \
+	" amount_returned = f.amount_returned OPERATOR(pg_catalog.+) %6$s" \
+	" RETURNING " FACTS_COLUMNS("f")
+
+/* One customer, whose facts row mostly exists. */
+static void
+add_one(SourceSet *set, Datum *values, const char *nulls)
+{
+	Oid			types[7] = {set->key_type, INT8OID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, NUMERICOID};
+
+	if (set->plans[PLAN_FACTS_UPDATE] == NULL)
+		(void) segment_plan(&set->plans[PLAN_FACTS_UPDATE],
+							psprintf("UPDATE segment.facts AS f SET " FACTS_ADD,
+									 "$2", "$3", "$4", "$5", "$6", "$7 WHERE f.customer_id OPERATOR(pg_catalog.=) $1"),
+							7, types);
+	segment_write(set->plans[PLAN_FACTS_UPDATE], values, nulls);
+}
+
+/* Any number of customers in key order, with facts rows or without. */
+static void
+add_many(SourceSet *set, Datum *arrays)
+{
+	Oid			types[7] = {set->key_array_type, INT8ARRAYOID, NUMERICARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID, INT8ARRAYOID, NUMERICARRAYOID};
+
+	if (set->plans[PLAN_FACTS_UPSERT] == NULL)
+		(void) segment_plan(&set->plans[PLAN_FACTS_UPSERT],
+							psprintf("INSERT INTO segment.facts AS f (customer_id, number_of_orders, amount_ordered,"
+									 " first_order_at, last_order_at, number_of_returns, amount_returned)"
+									 " SELECT r.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+									 " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+									 " pg_catalog.unnest($6), pg_catalog.unnest($7)) AS r"
+									 " ON CONFLICT (customer_id) DO UPDATE SET " FACTS_ADD,
+									 "excluded.number_of_orders", "excluded.amount_ordered",
+									 "excluded.first_order_at", "excluded.last_order_at",
+									 "excluded.number_of_returns", "excluded.amount_returned"),
+							7, types);
+	segment_write(set->plans[PLAN_FACTS_UPSERT], arrays, NULL);
+}
+
+/* Look up first and last order dates of customers whose facts rows are written. */
+static void
+write_dates(Firing *firing, Values *customers)
+{
+	SourceSet  *set = firing->set;
+	TimestampTz *first = palloc(sizeof(TimestampTz) * customers->n);
+	TimestampTz *last = palloc(sizeof(TimestampTz) * customers->n);
+	Datum		array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	Datum	   *columns[2];
+	bool	   *nulls;
+	Datum		arrays[3];
+	Oid			types[3] = {set->key_array_type, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID};
+	Identity	caller;
+
+	for (int i = 0; i < customers->n; i++)
+	{
+		first[i] = DT_NOEND;
+		last[i] = DT_NOBEGIN;
+	}
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+		SPITupleTable *table;
+		uint64		n;
+
+		if (source->role != ROLE_ORDERS)
+			continue;
+		if (source->plans[PLAN_DATES] == NULL)
+			(void) segment_plan(&source->plans[PLAN_DATES],
+								source->linked
+								? psprintf("SELECT c.customer_id, pg_catalog.min(c.at), pg_catalog.max(c.at)"
+										   " FROM segment.counted_%d c"
+										   " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($1) GROUP BY 1", source->id)
+								: psprintf("SELECT (s.customer)::%s, pg_catalog.min(s.at), pg_catalog.max(s.at) FROM %s s"
+										   " WHERE s.customer OPERATOR(pg_catalog.=) ANY ($1) AND s.counts GROUP BY 1",
+										   set->key_type_name, source->mapping_sql),
+								1, &set->key_array_type);
+		if (source->linked)
+			segment_become(set->owner, false, &caller);
+		else
+			segment_become_merchant(source->owner, true, &caller);
+		n = segment_fetch(source->plans[PLAN_DATES], &array, NULL);
+		segment_resume(&caller);
+		table = SPI_tuptable;
+		for (uint64 j = 0; j < n; j++)
+		{
+			Datum		values[3];
+			bool		isnull[3];
+			Datum	   *found;
+
+			heap_deform_tuple(table->vals[j], table->tupdesc, values, isnull);
+			found = bsearch_arg(&values[0], customers->values, customers->n, sizeof(Datum), compare_data, set);
+			if (found == NULL || isnull[1])
+				continue;
+			first[found - customers->values] = Min(first[found - customers->values], DatumGetTimestampTz(values[1]));
+			last[found - customers->values] = Max(last[found - customers->values], DatumGetTimestampTz(values[2]));
+		}
+		SPI_freetuptable(table);
+	}
+
+	nulls = palloc(sizeof(bool) * customers->n);
+	for (int i = 0; i < 2; i++)
+		columns[i] = palloc(sizeof(Datum) * customers->n);
+	for (int i = 0; i < customers->n; i++)
+	{
+		nulls[i] = first[i] == DT_NOEND;
+		columns[0][i] = TimestampTzGetDatum(first[i]);
+		columns[1][i] = TimestampTzGetDatum(last[i]);
+	}
+	arrays[0] = array;
+	arrays[1] = PointerGetDatum(segment_array(TIMESTAMPTZOID, columns[0], nulls, customers->n));
+	arrays[2] = PointerGetDatum(segment_array(TIMESTAMPTZOID, columns[1], nulls, customers->n));
+	segment_become(set->owner, false, &caller);
+	segment_write(segment_plan(&set->plans[PLAN_FACTS_DATES],
+							   "UPDATE segment.facts f SET first_order_at = d.first, last_order_at = d.last"
+							   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+							   " AS d(customer_id, first, last)"
+							   " WHERE f.customer_id OPERATOR(pg_catalog.=) d.customer_id"
+							   " AND (f.first_order_at IS DISTINCT FROM d.first OR f.last_order_at IS DISTINCT FROM d.last)",
+							   3, types), arrays, NULL);
+	segment_resume(&caller);
+}
+
+/* Drop facts rows of keys that are no customers and for which nothing counts. */
+static void
+prune_facts(SourceSet *set, Values *customers)
+{
+	Datum		array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	Identity	caller;
+
+	if (customers->n == 0)
+		return;
+	segment_become(set->owner, false, &caller);
+	segment_write(segment_plan(&set->plans[PLAN_FACTS_PRUNE],
+							   "DELETE FROM segment.facts f WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
+							   " AND NOT f.is_customer AND f.number_of_orders OPERATOR(pg_catalog.=) 0"
+							   " AND f.number_of_returns OPERATOR(pg_catalog.=) 0",
+							   1, &set->key_array_type), &array, NULL);
+	segment_resume(&caller);
+}
+
+/* Facts as they were before a delta. */
+static Facts
+before_delta(const Facts *after, const Delta *delta)
+{
+	Facts		before = *after;
+
+	before.number_of_orders -= delta->number_of_orders;
+	before.number_of_returns -= delta->number_of_returns;
+	before.amount_ordered = DatumGetNumeric(DirectFunctionCall2(numeric_sub,
+																NumericGetDatum(after->amount_ordered), delta->amount_ordered));
+	before.amount_returned = DatumGetNumeric(DirectFunctionCall2(numeric_sub,
+																 NumericGetDatum(after->amount_returned), delta->amount_returned));
+	return before;
+}
+
+/* Whether the dates just written may be those of an order that is not there any more. */
+static bool
+needs_dates(const Delta *delta, const Facts *after, bool nested)
+{
+	if (delta->orders_came && nested)
+		return true;
+	return delta->orders_went &&
+		(delta->last_gone >= after->last_order_at || delta->first_gone <= after->first_order_at);
+}
+
+static int
+compare_delta(const void *a, const void *b, void *set)
+{
+	return segment_compare_customers(set, ((const Delta *) a)->customer, ((const Delta *) b)->customer);
+}
+
+/* Add the deltas to the facts rows, in key order, and note whom to judge. */
+static void
+apply_contributions(Firing *firing, bool nested)
+{
+	SourceSet  *set = firing->set;
+	int			n;
+	Delta	   *deltas = fold(firing, &n);
+	Datum	   *columns[7];
+	bool	   *first_null;
+	bool	   *last_null;
+	SPITupleTable *table;
+	uint64		nrows;
+	Values		undated = {0};
+	Values		orphans = {0};
+	Identity	caller;
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < 7; i++)
+		columns[i] = palloc(sizeof(Datum) * n);
+	first_null = palloc(sizeof(bool) * n);
+	last_null = palloc(sizeof(bool) * n);
+	for (int i = 0; i < n; i++)
+	{
+		columns[0][i] = deltas[i].customer;
+		columns[1][i] = Int64GetDatum(deltas[i].number_of_orders);
+		columns[2][i] = deltas[i].amount_ordered;
+		columns[3][i] = TimestampTzGetDatum(deltas[i].first_new);
+		columns[4][i] = TimestampTzGetDatum(deltas[i].last_new);
+		columns[5][i] = Int64GetDatum(deltas[i].number_of_returns);
+		columns[6][i] = deltas[i].amount_returned;
+		first_null[i] = last_null[i] = !deltas[i].orders_came;
+	}
+	segment_become(set->owner, false, &caller);
+	nrows = 0;
+	if (n == 1)
+	{
+		Datum		values[7];
+		char		nulls[8] = "       ";
+
+		for (int i = 0; i < 7; i++)
+			values[i] = columns[i][0];
+		nulls[3] = nulls[4] = first_null[0] ? 'n' : ' ';
+		add_one(set, values, nulls);
+		nrows = SPI_processed;
+	}
+	if (nrows == 0)
+	{
+		Datum		arrays[7];
+		Oid			types[7] = {set->key_type, INT8OID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, NUMERICOID};
+
+		for (int i = 0; i < 7; i++)
+			arrays[i] = PointerGetDatum(segment_array(types[i], columns[i],
+													  i == 3 ? first_null : i == 4 ? last_null : NULL, n));
+		add_many(set, arrays);
+		nrows = SPI_processed;
+	}
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		Judgement  *item = segment_judgements_add(&firing->judgements);
+		Delta		wanted;
+		Delta	   *delta;
+
+		segment_read_facts(set, table->vals[i], table->tupdesc, &item->after);
+		wanted.customer = item->after.customer;
+		delta = bsearch_arg(&wanted, deltas, n, sizeof(Delta), compare_delta, set);
+		item->before = before_delta(&item->after, delta);
+		item->cause = cause_of(firing, delta);
+		item->source = delta->source->name;
+		item->source_key = delta->source_key;
+		if (needs_dates(delta, &item->after, nested))
+			add_value(&undated, item->after.customer);
+		if (!item->after.is_customer && item->after.number_of_orders == 0 && item->after.number_of_returns == 0)
+			add_value(&orphans, item->after.customer);
+	}
+	SPI_freetuptable(table);
+	if (undated.n > 0)
+	{
+		sort_customers(set, &undated);
+		write_dates(firing, &undated);
+	}
+	prune_facts(set, &orphans);
+}
+
+/*
+ * Customers rows came, went or changed: their facts rows are written first,
+ * then the customers table is asked who is one now.
+ */
+static void
+settle_customers(Firing *firing, Source *source)
+{
+	SourceSet  *set = firing->set;
+	Values	   *customers = &firing->customers;
+	Rows		rows = {0};
+	Values		present = {0};
+	Datum		arrays[2];
+	Oid			types[2] = {set->key_array_type, set->key_array_type};
+	Identity	caller;
+	SPITupleTable *table;
+	uint64		n;
+
+	for (int i = 0; source->linked && i < firing->touched[source - set->sources].n; i++)
+		add_value(customers, firing->touched[source - set->sources].values[i]);
+	if (customers->n == 0)
+		return;
+	if (source->linked)
+		lock_looked_up(firing, source, customers);
+	sort_customers(set, customers);
+	bump_facts(set, customers);
+	segment_read_linked(set, source, customers->values, customers->n, &rows);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].counts)
+			add_value(&present, rows.rows[i].key);
+	}
+	arrays[0] = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	arrays[1] = PointerGetDatum(segment_array(set->key_type, present.values, NULL, present.n));
+	segment_become(set->owner, false, &caller);
+	n = segment_write(segment_plan(&set->plans[PLAN_FACTS_EXISTENCE],
+								   "UPDATE segment.facts AS f"
+								   " SET is_customer = f.customer_id OPERATOR(pg_catalog.=) ANY ($2)"
+								   " WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
+								   " AND f.is_customer OPERATOR(pg_catalog.<>) (f.customer_id OPERATOR(pg_catalog.=) ANY ($2))"
+								   " RETURNING " FACTS_COLUMNS("f"), 2, types), arrays, NULL);
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		Judgement  *item = segment_judgements_add(&firing->judgements);
+
+		segment_read_facts(set, table->vals[i], table->tupdesc, &item->after);
+		item->before = item->after;
+		item->before.is_customer = !item->after.is_customer;
+		item->cause = CAUSE_PROFILE;
+		item->source = source->name;
+	}
+	SPI_freetuptable(table);
+	prune_facts(set, customers);
+	if (source->linked)
+		write_linked_left_out(set, source, customers, &rows);
+}
+
+/* TRUNCATE gives no rows: everything is computed again. */
+static void
+source_truncated(Firing *firing, const char *name, SourceRole role, bool nested)
+{
+	SourceSet  *set = firing->set;
+	Cause		cause = role == ROLE_ORDERS ? CAUSE_CANCELLATION : role == ROLE_RETURNS ? CAUSE_RETURN : CAUSE_PROFILE;
+
+	segment_lock_facts(set, "truncate");
+	segment_recompute(set, (Datum) 0, cause, name);
+	if (nested)
+	{
+		/* statements around this one have rows pending that were seen already */
+		for (int i = 0; i < set->nsources; i++)
+			segment_mark_stale(set, set->sources[i].id, psprintf("%s was truncated inside a trigger", name));
+	}
+}
+
+/* All that one statement changes. */
+static void
+process(Firing *firing, bool nested)
+{
+	SourceSet  *set = firing->set;
+	Oid			relid = RelationGetRelid(firing->trigger->tg_relation);
+	Source	   *customers = segment_customers_source(set);
+
+	firing->touched = palloc0(sizeof(Values) * Max(set->nsources, 1));
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+
+		if (source->relid != relid)
+			continue;
+		if (source->linked)
+			collect_column(firing, source->fields[FIELD_KEY].attno, false, &firing->touched[i]);
+		else if (source->role == ROLE_CUSTOMERS)
+			collect_customers(firing, source);
+		else
+			collect_direct(firing, source);
+		if (!source->linked)
+		{
+			write_left_out(set, source, &firing->left_out_before, -1);
+			write_left_out(set, source, &firing->left_out_now, 1);
+			firing->left_out_before.n = firing->left_out_now.n = 0;
+		}
+	}
+	for (int i = 0; i < set->nsources; i++)
+	{
+		for (int j = 0; j < set->sources[i].nlinks; j++)
+		{
+			if (set->sources[i].links[j].relid == relid)
+				follow_link(firing, &set->sources[i], &set->sources[i].links[j]);
+		}
+	}
+	/* orders before returns: returns follow the orders that were looked at */
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+
+		if (source->linked && source->role == ROLE_ORDERS && firing->touched[i].n > 0)
+		{
+			follow_orders(firing, source, &firing->touched[i]);
+			settle_linked(firing, source);
+		}
+	}
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].linked && set->sources[i].role == ROLE_RETURNS)
+			settle_linked(firing, &set->sources[i]);
+	}
+	if (customers != NULL)
+		settle_customers(firing, customers);
+	apply_contributions(firing, nested);
+	segment_judge(set, &firing->judgements, false);
+}
+
+/* Whether any source is, or watches, this table; role and name for the log. */
+static bool
+is_attached(SourceSet *set, Oid relid, SourceRole *role, const char **name)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+
+		*role = source->role;
+		*name = source->name;
+		if (source->relid == relid)
+			return true;
+	}
+	for (int i = 0; i < set->nsources; i++)
+	{
+		for (int j = 0; j < set->sources[i].nlinks; j++)
+		{
+			*role = set->sources[i].role;
+			*name = set->sources[i].name;
+			if (set->sources[i].links[j].relid == relid)
+				return true;
+		}
+	}
+	return false;
+}
+
+typedef struct Work
+{
+	TriggerData *trigger;
+	SourceSet  *set;
+	bool		nested;
+} Work;
+
+static void
+fire(void *argument)
+{
+	Work	   *work = argument;
+	Firing		firing = {0};
+	SourceRole	role;
+	const char *name;
+
+	SPI_connect();
+	work->set = segment_sources_acquire();
+	if (!is_attached(work->set, RelationGetRelid(work->trigger->tg_relation), &role, &name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" is not attached", RelationGetRelationName(work->trigger->tg_relation)),
+				 errdetail("Its trigger \"%s\" calls segment._source_changed(), which serves attached tables only.",
+						   work->trigger->tg_trigger->tgname),
+				 errhint("Drop the trigger, or attach the table.")));
+	firing.set = work->set;
+	firing.trigger = work->trigger;
+	firing.event = work->trigger->tg_event;
+	if (!OidIsValid(work->set->facts))
+		elog(ERROR, "segment.facts does not exist");
+	/* rules cannot change from here to the end of the transaction */
+	LockRelationOid(work->set->facts, RowExclusiveLock);
+	if (TRIGGER_FIRED_BY_TRUNCATE(firing.event))
+		source_truncated(&firing, name, role, work->nested);
+	else
+		process(&firing, work->nested);
+	segment_sources_release();
+	SPI_finish();
+}
+
+/* Mark every source that the table has a part in; called after fire() was undone. */
+static void
+mark_failed(void *argument)
+{
+	Work	   *work = argument;
+	Oid			relid = RelationGetRelid(work->trigger->tg_relation);
+
+	SPI_connect();
+	work->set = segment_sources_acquire();
+	for (int i = 0; i < work->set->nsources; i++)
+	{
+		Source	   *source = &work->set->sources[i];
+		bool		concerned = source->relid == relid;
+
+		for (int j = 0; j < source->nlinks; j++)
+			concerned |= source->links[j].relid == relid;
+		if (concerned)
+			segment_mark_stale(work->set, source->id, "a change could not be followed, see the server's log");
+	}
+	segment_sources_release();
+	SPI_finish();
+}
+
+/* The trigger on attached and watched tables. */
+Datum
+segment_source_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Work		work = {.trigger = trigger};
+	ErrorData  *error;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"segment._source_changed\" must be fired AFTER, FOR EACH STATEMENT")));
+	if (!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
+		((trigger->tg_newtable == NULL || tuplestore_tuple_count(trigger->tg_newtable) == 0) &&
+		 (trigger->tg_oldtable == NULL || tuplestore_tuple_count(trigger->tg_oldtable) == 0)))
+		return PointerGetDatum(NULL);
+
+	if (DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1)
+		nested_in = my_local_xid();
+	work.nested = nested_in == my_local_xid();
+	error = segment_try(fire, &work);
+	if (error == NULL)
+		return PointerGetDatum(NULL);
+	segment_sources_release();
+	if (segment_abort_on_error || error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		ReThrowError(error);
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("segment could not follow a change of table \"%s\": %s",
+					RelationGetRelationName(trigger->tg_relation), error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 errhint("The change itself stands; the source is marked stale until segment.recalculate().")));
+	(void) segment_try(mark_failed, &work);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,13 @@
+/*
+ * recalculate.h
+ *		All again, from the attached tables, in plain SQL.
+ */
+#ifndef SEGMENT_RECALCULATE_H
+#define SEGMENT_RECALCULATE_H
+
+#include "source.h"
+
+extern void segment_fill(SourceSet *set, Source *source);
+extern uint64 segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *source);
+
+#endif							/* SEGMENT_RECALCULATE_H */

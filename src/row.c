@@ -1,0 +1,560 @@
+/*
+ * row.c
+ *		What one row of an attached table means.
+ *
+ * A row that should count but holds what cannot be added up (NULL, NaN,
+ * infinity, another currency, an expression that raises) is left out, with the
+ * reason: odd values are data, never a failed sale.
+ */
+#include "segment.h"
+
+#include "access/htup_details.h"
+#include "executor/executor.h"
+#include "optimizer/optimizer.h"
+#include "row.h"
+#include "saved_plan.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+Row *
+segment_rows_add(Rows *rows)
+{
+	if (rows->n == rows->size)
+	{
+		rows->size = rows->size == 0 ? 8 : rows->size * 2;
+		rows->rows = rows->rows == NULL
+			? MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Row) * (Size) rows->size)
+			: repalloc_huge(rows->rows, sizeof(Row) * (Size) rows->size);
+	}
+	memset(&rows->rows[rows->n], 0, sizeof(Row));
+	return &rows->rows[rows->n++];
+}
+
+/* An array of values of a type, nulls may be NULL. */
+ArrayType *
+segment_array(Oid type, Datum *values, const bool *nulls, int n)
+{
+	int16		length;
+	bool		by_value;
+	char		align;
+	int			dims[1] = {n};
+	int			lower[1] = {1};
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	if (n == 0)
+		return construct_empty_array(type);
+	return construct_md_array(values, unconstify(bool *, nulls), 1, dims, lower,
+							  type, length, by_value, align);
+}
+
+/* Make the expressions of a source's fields ready for rows; ends with _close(). */
+void
+segment_row_reader_open(RowReader *reader, SourceSet *set, Source *source)
+{
+	MemoryContext before;
+
+	memset(reader, 0, sizeof(RowReader));
+	reader->set = set;
+	reader->source = source;
+	reader->context = CurrentMemoryContext;
+	reader->estate = CreateExecutorState();
+	reader->econtext = GetPerTupleExprContext(reader->estate);
+	before = MemoryContextSwitchTo(reader->estate->es_query_cxt);
+	for (int i = 0; i < FIELD_COUNT; i++)
+	{
+		if (source->fields[i].mapped && source->fields[i].attno == 0)
+			reader->states[i] = ExecInitExpr(expression_planner(copyObject(source->fields[i].expr)), NULL);
+	}
+	MemoryContextSwitchTo(before);
+}
+
+void
+segment_row_reader_close(RowReader *reader)
+{
+	FreeExecutorState(reader->estate);
+}
+
+static Datum
+read_field(RowReader *reader, TupleTableSlot *slot, SourceField field, bool *isnull)
+{
+	const FieldMapping *mapping = &reader->source->fields[field];
+
+	if (!mapping->mapped)
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	if (mapping->attno != 0)
+		return slot_getattr(slot, mapping->attno, isnull);
+	return ExecEvalExprSwitchContext(reader->states[field], reader->econtext, isnull);
+}
+
+/* A copy in the current context. */
+static Datum
+copy_value(Datum value, Oid type)
+{
+	int16		length;
+	bool		by_value;
+
+	get_typlenbyval(type, &length, &by_value);
+	if (length == -1)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	return datumCopy(value, by_value, length);
+}
+
+/* Why an amount cannot be added up, NULL where it can. */
+static char *
+amount_fault(Numeric amount)
+{
+	static const char *const limits[] = {"-1e30", "1e30"};
+	Datum		outside;
+
+	if (numeric_is_nan(amount))
+		return "amount is NaN";
+	if (numeric_is_inf(amount))
+		return "amount is infinite";
+	for (int i = 0; i < 2; i++)
+	{
+		Datum		limit = DirectFunctionCall3(numeric_in, CStringGetDatum(limits[i]),
+												ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+		outside = i == 0 ? DirectFunctionCall2(numeric_le, NumericGetDatum(amount), limit)
+			: DirectFunctionCall2(numeric_ge, NumericGetDatum(amount), limit);
+		if (DatumGetBool(outside))
+			return "amount is not between -1e30 and 1e30";
+	}
+	return NULL;
+}
+
+static char *
+instant_fault(TimestampTz at)
+{
+	/* 0001-01-01 and 10000-01-01, in UTC */
+	static const TimestampTz first = ((TimestampTz) 1721426 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+	static const TimestampTz end = ((TimestampTz) 5373485 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+
+	if (TIMESTAMP_NOT_FINITE(at))
+		return "at is infinite";
+	if (at < first || at >= end)
+		return "at is not between the years 1 and 9999";
+	return NULL;
+}
+
+/* Judge the values of a row that should count. */
+static void
+judge_values(RowReader *reader, Row *row, Datum amount, bool amount_null,
+			 Datum at, bool at_null, Datum currency, bool currency_null)
+{
+	Source	   *source = reader->source;
+
+	if (source->fields[FIELD_CURRENCY].mapped &&
+		(currency_null || strcmp(TextDatumGetCString(currency), source->currency) != 0))
+	{
+		row->left_out = currency_null ? "currency is NULL"
+			: psprintf("currency is %s", TextDatumGetCString(currency));
+		return;
+	}
+	if (amount_null || at_null)
+	{
+		row->left_out = amount_null ? "amount is NULL" : "at is NULL";
+		return;
+	}
+	row->amount = DatumGetNumericCopy(amount);
+	row->at = DatumGetTimestampTz(at);
+	row->left_out = amount_fault(row->amount);
+	if (row->left_out == NULL)
+		row->left_out = instant_fault(row->at);
+	row->counts = row->left_out == NULL;
+}
+
+/* May raise what the merchant's expressions raise. */
+static void
+read_row(RowReader *reader, TupleTableSlot *slot, Row *row)
+{
+	Source	   *source = reader->source;
+	MemoryContext before;
+	Datum		value;
+	bool		isnull;
+	Datum		amount,
+				at,
+				currency;
+	bool		amount_null,
+				at_null,
+				currency_null;
+
+	memset(row, 0, sizeof(Row));
+	ResetExprContext(reader->econtext);
+	reader->econtext->ecxt_scantuple = slot;
+	before = MemoryContextSwitchTo(reader->context);
+
+	value = read_field(reader, slot, FIELD_KEY, &isnull);
+	if (!isnull)
+	{
+		row->has_key = true;
+		row->key = copy_value(value, source->fields[FIELD_KEY].type);
+	}
+	value = read_field(reader, slot, FIELD_COUNTED, &isnull);
+	if (!isnull && DatumGetBool(value))
+	{
+		if (source->role == ROLE_CUSTOMERS)
+			row->counts = row->has_key && !segment_is_anonymous(reader->set, row->key);
+		else
+		{
+			value = read_field(reader, slot, FIELD_CUSTOMER, &isnull);
+			if (!isnull && !segment_is_anonymous(reader->set, value))
+			{
+				row->has_customer = true;
+				row->customer = segment_copy_customer(reader->set, value);
+				amount = read_field(reader, slot, FIELD_AMOUNT, &amount_null);
+				at = read_field(reader, slot, FIELD_AT, &at_null);
+				currency = read_field(reader, slot, FIELD_CURRENCY, &currency_null);
+				judge_values(reader, row, amount, amount_null, at, at_null, currency, currency_null);
+			}
+		}
+	}
+	MemoryContextSwitchTo(before);
+}
+
+/* The message of an error caught, for a list of rows left out. */
+static char *
+raised(ErrorData *error)
+{
+	return psprintf("raised: %.200s", error->message);
+}
+
+typedef struct ReadRow
+{
+	RowReader  *reader;
+	TupleTableSlot *slot;
+	Row		   *row;
+} ReadRow;
+
+static void
+read_row_work(void *argument)
+{
+	ReadRow    *work = argument;
+
+	read_row(work->reader, work->slot, work->row);
+}
+
+/*
+ * What a row at hand means; the result is allocated in the context in which
+ * the reader was opened.  The caller acts as the owner of the merchant's table.
+ */
+void
+segment_read_row(RowReader *reader, TupleTableSlot *slot, Row *row)
+{
+	ReadRow		work = {.reader = reader, .slot = slot, .row = row};
+	ErrorData  *error;
+
+	if (!reader->source->may_raise)
+	{
+		read_row(reader, slot, row);
+		return;
+	}
+	error = segment_try(read_row_work, &work);
+	if (error != NULL)
+	{
+		row->counts = false;
+		row->left_out = raised(error);
+	}
+}
+
+/* Whether two rows count for the same: nothing to do for an update between them. */
+bool
+segment_same_row(SourceSet *set, const Row *a, const Row *b)
+{
+	if (a->counts != b->counts)
+		return false;
+	if ((a->left_out == NULL) != (b->left_out == NULL) ||
+		(a->left_out && strcmp(a->left_out, b->left_out) != 0))
+		return false;
+	if (!a->counts)
+		return a->left_out == NULL;
+	return segment_compare_customers(set, a->customer, b->customer) == 0 &&
+		a->at == b->at &&
+		DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(a->amount),
+										 NumericGetDatum(b->amount)));
+}
+
+/* A row's key as text; empty where it has none. */
+char *
+segment_key_text(Source *source, const Row *row)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (!row->has_key)
+		return "";
+	getTypeOutputInfo(source->fields[FIELD_KEY].type, &output, &varlena);
+	return OidOutputFunctionCall(output, row->key);
+}
+
+/*
+ * Linked sources: their rows are read through the mapping, by key.
+ */
+
+static const char *
+field_sql(Source *source, SourceField field, const char *column, const char *otherwise)
+{
+	return source->fields[field].mapped ? column : otherwise;
+}
+
+static char *
+read_rows_sql(SourceSet *set, Source *source)
+{
+	return psprintf("SELECT s.key, %s, s.counted, %s, %s, %s, %s FROM %s s"
+					" WHERE s.key OPERATOR(pg_catalog.=) ANY ($1)",
+					source->fields[FIELD_CUSTOMER].mapped ? psprintf("(s.customer)::%s", set->key_type_name)
+					: psprintf("NULL::%s", set->key_type_name),
+					field_sql(source, FIELD_ORDER_KEY, "s.order_key", "NULL::pg_catalog.text"),
+					field_sql(source, FIELD_AMOUNT, "s.amount", "NULL::pg_catalog.numeric"),
+					field_sql(source, FIELD_AT, "s.at", "NULL::pg_catalog.timestamptz"),
+					field_sql(source, FIELD_CURRENCY, "s.currency", "NULL::pg_catalog.text"),
+					source->mapping_sql);
+}
+
+/* Turn the rows that a query gave into Rows. */
+static void
+take_rows(SourceSet *set, Source *source, Rows *rows)
+{
+	SPITupleTable *table = SPI_tuptable;
+	RowReader	reader = {.set = set, .source = source};
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[7];
+		bool		nulls[7];
+		Row		   *row = segment_rows_add(rows);
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		row->has_key = !nulls[0];
+		if (row->has_key)
+			row->key = copy_value(values[0], source->fields[FIELD_KEY].type);
+		if (nulls[2] || !DatumGetBool(values[2]))
+			continue;
+		if (source->role == ROLE_CUSTOMERS)
+		{
+			row->counts = row->has_key && !segment_is_anonymous(set, row->key);
+			continue;
+		}
+		row->has_customer = !nulls[1];
+		if (row->has_customer)
+			row->customer = segment_copy_customer(set, values[1]);
+		row->has_order_key = !nulls[3];
+		if (row->has_order_key)
+			row->order_key = copy_value(values[3], source->fields[FIELD_ORDER_KEY].type);
+		judge_values(&reader, row, values[4], nulls[4], values[5], nulls[5], values[6], nulls[6]);
+	}
+}
+
+/* Run a plan over keys as the owner of the merchant's table. */
+static void
+fetch_as_owner(Source *source, SPIPlanPtr plan, Oid type, Datum *keys, int n)
+{
+	Datum		array = PointerGetDatum(segment_array(type, keys, NULL, n));
+	Identity	caller;
+
+	segment_become_merchant(source->owner, true, &caller);
+	segment_fetch(plan, &array, NULL);
+	segment_resume(&caller);
+}
+
+typedef struct Fetch
+{
+	Source	   *source;
+	SPIPlanPtr	plan;
+	Oid			type;
+	Datum	   *keys;
+	int			n;
+} Fetch;
+
+static void
+fetch_work(void *argument)
+{
+	Fetch	   *fetch = argument;
+
+	fetch_as_owner(fetch->source, fetch->plan, fetch->type, fetch->keys, fetch->n);
+}
+
+/* The same inside a subtransaction: NULL, or why it raised. */
+static char *
+try_fetch_as_owner(Source *source, SPIPlanPtr plan, Oid type, Datum *keys, int n)
+{
+	Fetch		fetch = {.source = source, .plan = plan, .type = type, .keys = keys, .n = n};
+	ErrorData  *error = segment_try(fetch_work, &fetch);
+
+	return error == NULL ? NULL : raised(error);
+}
+
+static char *
+value_text(Oid type, Datum value)
+{
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(type, &output, &varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+typedef struct NamedOrder
+{
+	char	   *key;
+	bool		has_customer;
+	Datum		customer;
+} NamedOrder;
+
+static int
+compare_named_orders(const void *a, const void *b)
+{
+	return strcmp(((const NamedOrder *) a)->key, ((const NamedOrder *) b)->key);
+}
+
+static void
+take_named_orders(SourceSet *set, Source *orders, NamedOrder *named, int *n)
+{
+	SPITupleTable *table = SPI_tuptable;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2];
+		NamedOrder *order = &named[(*n)++];
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		order->key = value_text(orders->fields[FIELD_KEY].type, values[0]);
+		order->has_customer = !nulls[1];
+		if (!nulls[1])
+			order->customer = segment_copy_customer(set, values[1]);
+	}
+}
+
+/* Orders that count, among those with the given keys, sorted by key. */
+static NamedOrder *
+read_named_orders(SourceSet *set, Source *source, Datum *keys, int nkeys, int *n)
+{
+	Source	   *orders = &set->sources[source->order_source];
+	Oid			type = getBaseType(source->fields[FIELD_ORDER_KEY].type);
+	Oid			array_type = get_array_type(type);
+	NamedOrder *named = palloc0(sizeof(NamedOrder) * Max(nkeys, 1));
+	SPIPlanPtr	plan;
+
+	*n = 0;
+	if (nkeys == 0)
+		return named;
+	plan = segment_plan(&source->plans[PLAN_READ_ORDERS],
+						psprintf("SELECT o.key, (o.customer)::%s FROM %s o"
+								 " WHERE o.key OPERATOR(pg_catalog.=) ANY ($1) AND o.counts",
+								 set->key_type_name, orders->mapping_sql),
+						1, &array_type);
+	if (try_fetch_as_owner(orders, plan, type, keys, nkeys) == NULL)
+		take_named_orders(set, orders, named, n);
+	else
+	{
+		/* an order that raises does not count; it is listed as left out itself */
+		for (int i = 0; i < nkeys; i++)
+		{
+			if (try_fetch_as_owner(orders, plan, type, &keys[i], 1) == NULL)
+				take_named_orders(set, orders, named, n);
+		}
+	}
+	qsort(named, *n, sizeof(NamedOrder), compare_named_orders);
+	return named;
+}
+
+/* A return that names an order counts while that order counts, for its customer. */
+static void
+apply_named_orders(SourceSet *set, Source *source, Rows *rows)
+{
+	Datum	   *keys = palloc(sizeof(Datum) * Max(rows->n, 1));
+	int			nkeys = 0;
+	int			nnamed;
+	NamedOrder *named;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		if (rows->rows[i].has_order_key && (rows->rows[i].counts || rows->rows[i].left_out))
+			keys[nkeys++] = rows->rows[i].order_key;
+	}
+	named = read_named_orders(set, source, keys, nkeys, &nnamed);
+	for (int i = 0; i < rows->n; i++)
+	{
+		Row		   *row = &rows->rows[i];
+		NamedOrder	wanted;
+		NamedOrder *found;
+
+		if (!row->has_order_key)
+			continue;
+		wanted.key = value_text(source->fields[FIELD_ORDER_KEY].type, row->order_key);
+		found = bsearch(&wanted, named, nnamed, sizeof(NamedOrder), compare_named_orders);
+		if (found == NULL)
+		{
+			row->counts = false;
+			row->left_out = NULL;
+		}
+		else if (!row->has_customer && found->has_customer)
+		{
+			row->has_customer = true;
+			row->customer = found->customer;
+		}
+	}
+}
+
+/*
+ * What rows of a linked source mean now, by their keys; a row that is gone is
+ * not among the result.  Must run inside SPI, by whoever holds the locks that
+ * make "now" final (see fact.c).
+ */
+void
+segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows)
+{
+	Oid			type = getBaseType(source->fields[FIELD_KEY].type);
+	Oid			array_type = get_array_type(type);
+	SPIPlanPtr	plan = segment_plan(&source->plans[PLAN_READ_ROWS],
+									read_rows_sql(set, source), 1, &array_type);
+	char	   *message;
+
+	if (nkeys == 0)
+		return;
+	if (try_fetch_as_owner(source, plan, type, keys, nkeys) == NULL)
+		take_rows(set, source, rows);
+	else
+	{
+		for (int i = 0; i < nkeys; i++)
+		{
+			message = try_fetch_as_owner(source, plan, type, &keys[i], 1);
+			if (message == NULL)
+				take_rows(set, source, rows);
+			else
+			{
+				Row		   *row = segment_rows_add(rows);
+
+				row->has_key = true;
+				row->key = copy_value(keys[i], type);
+				row->left_out = message;
+				row->raised = true;
+			}
+		}
+	}
+	if (source->role == ROLE_CUSTOMERS)
+		return;
+	if (source->order_source >= 0)
+		apply_named_orders(set, source, rows);
+	for (int i = 0; i < rows->n; i++)
+	{
+		Row		   *row = &rows->rows[i];
+
+		if (row->has_customer && segment_is_anonymous(set, row->customer))
+			row->has_customer = false;
+		if (!row->has_customer)
+		{
+			row->counts = false;
+			if (!row->raised)
+				row->left_out = NULL;
+		}
+	}
+}

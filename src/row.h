@@ -1,0 +1,56 @@
+/*
+ * row.h
+ *		What one row of an attached table means.
+ */
+#ifndef SEGMENT_ROW_H
+#define SEGMENT_ROW_H
+
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "source.h"
+
+/* what a row counts for; customers: counts says whether it is a customer */
+typedef struct Row
+{
+	bool		counts;
+	char	   *left_out;		/* it should count but cannot, and why; else NULL */
+	bool		raised;			/* because an expression raised */
+	bool		has_key;
+	Datum		key;			/* of the source's own key type */
+	bool		has_customer;
+	Datum		customer;
+	bool		has_order_key;
+	Datum		order_key;
+	Numeric		amount;
+	TimestampTz at;
+} Row;
+
+/* reads rows at hand, for sources whose rows mean something by themselves */
+typedef struct RowReader
+{
+	SourceSet  *set;
+	Source	   *source;
+	EState	   *estate;
+	ExprContext *econtext;
+	ExprState  *states[FIELD_COUNT];
+	MemoryContext context;		/* where rows go */
+} RowReader;
+
+/* a growing list of rows */
+typedef struct Rows
+{
+	int			n;
+	int			size;
+	Row		   *rows;
+} Rows;
+
+extern Row *segment_rows_add(Rows *rows);
+extern void segment_row_reader_open(RowReader *reader, SourceSet *set, Source *source);
+extern void segment_row_reader_close(RowReader *reader);
+extern void segment_read_row(RowReader *reader, TupleTableSlot *slot, Row *row);
+extern bool segment_same_row(SourceSet *set, const Row *a, const Row *b);
+extern char *segment_key_text(Source *source, const Row *row);
+extern void segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows);
+extern ArrayType *segment_array(Oid type, Datum *values, const bool *nulls, int n);
+
+#endif							/* SEGMENT_ROW_H */

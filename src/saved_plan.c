@@ -1,0 +1,249 @@
+/*
+ * saved_plan.c
+ *		SPI plans kept for the session, and the two identities they run under.
+ *
+ * The merchant's expressions run as the owner of the merchant's table, writes
+ * to our tables as the owner of ours.  Both switches are undone by the server
+ * itself when an error aborts the (sub)transaction.
+ */
+#include "segment.h"
+
+#include "access/xact.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "saved_plan.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/queryenvironment.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+static void
+become(Oid role, int security_context, bool pin_path, Identity *before)
+{
+	GetUserIdAndSecContext(&before->user, &before->security_context);
+	SetUserIdAndSecContext(role, before->security_context | security_context);
+	before->guc_level = 0;
+	if (pin_path)
+	{
+		before->guc_level = NewGUCNestLevel();
+		(void) set_config_option("search_path", "pg_catalog, pg_temp",
+								 PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	}
+}
+
+/* Act as the owner of our tables until segment_resume(). */
+void
+segment_become(Oid owner, bool pin_path, Identity *before)
+{
+	become(owner, SECURITY_LOCAL_USERID_CHANGE, pin_path, before);
+}
+
+/*
+ * Act as the owner of a merchant's table until segment_resume(), to evaluate
+ * expressions of theirs and for nothing else.  With pin_path, functions of the
+ * merchant's that name things without a schema find only the server's own, so
+ * that no session's search_path decides what an order is worth.
+ */
+void
+segment_become_merchant(Oid owner, bool pin_path, Identity *before)
+{
+	become(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION |
+		   SECURITY_NOFORCE_RLS, pin_path, before);
+}
+
+void
+segment_resume(const Identity *before)
+{
+	if (before->guc_level > 0)
+		AtEOXact_GUC(true, before->guc_level);
+	SetUserIdAndSecContext(before->user, before->security_context);
+}
+
+/*
+ * The kept plan, made from sql the first time.  The caller owns *kept and
+ * frees it with SPI_freeplan().  Must run inside SPI.
+ */
+SPIPlanPtr
+segment_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
+{
+	if (*kept == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		*kept = plan;
+	}
+	return *kept;
+}
+
+/*
+ * Run a query that reads what others may just have committed.  Whoever calls
+ * has written the customer's facts row or holds a lock first; a transaction
+ * snapshot taken before that would not show what the other side did, so in
+ * REPEATABLE READ and SERIALIZABLE the latest snapshot is used, as referential
+ * integrity does.
+ */
+uint64
+segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	if (IsolationUsesXactSnapshot())
+	{
+		Snapshot	latest;
+
+		CommandCounterIncrement();
+		latest = RegisterSnapshot(GetLatestSnapshot());
+		rc = SPI_execute_snapshot(plan, values, nulls, latest, InvalidSnapshot,
+								  false, false, 0);
+		UnregisterSnapshot(latest);
+	}
+	else
+		rc = SPI_execute_plan(plan, values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Run a statement that writes, under the transaction's own snapshot, so that a
+ * row changed since then raises 40001 where the isolation level says so.
+ */
+uint64
+segment_write(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int			rc = SPI_execute_plan(plan, values, nulls, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/* Run a statement once. */
+uint64
+segment_execute(const char *sql)
+{
+	return segment_execute_with(sql, 0, NULL, NULL, NULL, false, NULL, NULL);
+}
+
+/*
+ * Run a statement once with parameters; where into is given its rows go there
+ * (it may spill to disk) and not to SPI_tuptable.
+ */
+uint64
+segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
+					 Datum *values, const char *nulls, bool read_only,
+					 Tuplestorestate *into, MemoryContext into_context)
+{
+	SPIExecuteOptions options;
+	ParamListInfo params = NULL;
+	int			rc;
+
+	if (nargs > 0)
+	{
+		params = makeParamList(nargs);
+		for (int i = 0; i < nargs; i++)
+		{
+			params->params[i].value = values[i];
+			params->params[i].isnull = nulls && nulls[i] == 'n';
+			params->params[i].pflags = PARAM_FLAG_CONST;
+			params->params[i].ptype = argtypes[i];
+		}
+	}
+	memset(&options, 0, sizeof(options));
+	options.params = params;
+	options.read_only = read_only;
+	if (into != NULL)
+	{
+		options.dest = CreateDestReceiver(DestTuplestore);
+		SetTuplestoreDestReceiverParams(options.dest, into, into_context,
+										true, NULL, NULL);
+	}
+	rc = SPI_execute_extended(sql, &options);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Let statements of this SPI connection read the tuplestore by name, as a
+ * trigger's statements read its transition tables.
+ */
+void
+segment_name_rows(const char *name, TupleDesc tupdesc, Tuplestorestate *rows)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	int			rc;
+
+	(void) SPI_unregister_relation(name);
+	enr->md.name = pstrdup(name);
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = tupdesc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = tuplestore_tuple_count(rows);
+	enr->reldata = rows;
+	rc = SPI_register_relation(enr);
+	if (rc != SPI_OK_REL_REGISTER)
+		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(rc));
+}
+
+/*
+ * Errors that a sale shares with every other statement of the server: they go
+ * to the client, who retries or calls the administrator.
+ */
+static bool
+is_passed_through(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40: serialization, deadlock */
+		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION: /* 57: cancel, shutdown */
+		case ERRCODE_SYSTEM_ERROR:	/* 58: input or output */
+			return true;
+		default:
+			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+				sqlstate == ERRCODE_STATEMENT_TOO_COMPLEX ||
+				sqlstate == ERRCODE_DATA_CORRUPTED ||
+				sqlstate == ERRCODE_INDEX_CORRUPTED;
+	}
+}
+
+/*
+ * Do some work in a subtransaction.  NULL where it was done; where it raised,
+ * all of it is undone and the error is returned, in the current context.
+ * Errors that every statement shares are passed on.
+ */
+ErrorData *
+segment_try(void (*work) (void *), void *argument)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(argument);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	if (error != NULL && is_passed_through(error->sqlerrcode))
+		ReThrowError(error);
+	return error;
+}

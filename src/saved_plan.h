@@ -1,0 +1,36 @@
+/*
+ * saved_plan.h
+ *		SPI plans kept for the session, and the two identities they run under.
+ */
+#ifndef SEGMENT_SAVED_PLAN_H
+#define SEGMENT_SAVED_PLAN_H
+
+#include "executor/spi.h"
+#include "segment.h"
+
+/* who we were before segment_become() */
+typedef struct Identity
+{
+	Oid			user;
+	int			security_context;
+	int			guc_level;		/* 0: search_path was left alone */
+} Identity;
+
+extern void segment_become(Oid owner, bool pin_path, Identity *before);
+extern void segment_become_merchant(Oid owner, bool pin_path, Identity *before);
+extern void segment_resume(const Identity *before);
+
+extern SPIPlanPtr segment_plan(SPIPlanPtr *kept, const char *sql,
+							   int nargs, const Oid *argtypes);
+extern uint64 segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls);
+extern uint64 segment_write(SPIPlanPtr plan, Datum *values, const char *nulls);
+extern uint64 segment_execute(const char *sql);
+extern uint64 segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
+								   Datum *values, const char *nulls,
+								   bool read_only, Tuplestorestate *into,
+								   MemoryContext into_context);
+extern void segment_name_rows(const char *name, TupleDesc tupdesc,
+							  Tuplestorestate *rows);
+extern ErrorData *segment_try(void (*work) (void *), void *argument);
+
+#endif							/* SEGMENT_SAVED_PLAN_H */

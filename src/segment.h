@@ -1,0 +1,91 @@
+/*
+ * segment.h
+ *		Words of the domain and version shims, for every file of the extension.
+ *
+ * A file uses only the rows below its own:
+ *
+ *		segment.c			module, server settings
+ *		attach.c			attach and detach tables
+ *		recalculate.c		all again, stored against recomputed
+ *		ladder.c			what the merchant decides: validation, re-ranking
+ *		fact.c				triggers: deltas
+ *		standing.c			write standings, log changes
+ *		source.c			attached tables: mapping, generated SQL
+ *		ruleset.c			ladders compiled;  classify.c  pure judgement
+ *		configuration.c		settings of the shop
+ *		saved_plan.c		SPI plans and identities
+ */
+#ifndef SEGMENT_H
+#define SEGMENT_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#if PG_VERSION_NUM < 140000
+#error "segment needs PostgreSQL 14 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define my_local_xid() (MyProc->vxid.lxid)
+#else
+#define my_local_xid() (MyProc->lxid)
+#endif
+
+/* what a table is to the shop */
+typedef enum SourceRole
+{
+	ROLE_CUSTOMERS,
+	ROLE_ORDERS,
+	ROLE_RETURNS
+} SourceRole;
+
+/* why a standing changed, as written to segment.changes */
+typedef enum Cause
+{
+	CAUSE_ORDER,
+	CAUSE_CANCELLATION,
+	CAUSE_EDIT,
+	CAUSE_RETURN,
+	CAUSE_PROFILE,
+	CAUSE_RULE,
+	CAUSE_ATTACH,
+	CAUSE_RECALCULATION
+} Cause;
+
+/* figures that a ladder can stand on; names in classify.c */
+typedef enum Figure
+{
+	FIGURE_AMOUNT_SPENT,
+	FIGURE_AMOUNT_ORDERED,
+	FIGURE_AMOUNT_RETURNED,
+	FIGURE_NUMBER_OF_ORDERS,
+	FIGURE_NUMBER_OF_RETURNS,
+	FIGURE_UNKNOWN				/* last: also the number of figures */
+} Figure;
+
+/* one row of segment.facts */
+typedef struct Facts
+{
+	Datum		customer;
+	int64		version;
+	bool		is_customer;
+	int64		number_of_orders;
+	Numeric		amount_ordered;
+	TimestampTz first_order_at; /* DT_NOEND where NULL */
+	TimestampTz last_order_at;	/* DT_NOBEGIN where NULL */
+	int64		number_of_returns;
+	Numeric		amount_returned;
+} Facts;
+
+/* segment.c: server settings */
+extern bool segment_abort_on_error;
+extern int	segment_lock_timeout;
+
+#endif							/* SEGMENT_H */

@@ -1,0 +1,892 @@
+/*
+ * source.c
+ *		Attached tables: mapping, generated SQL.
+ *
+ * The view segment.source_<id> is the mapping: it follows renames, is dumped,
+ * and keeps the operators that were meant.  Here it is read back as expression
+ * trees, for rows at hand in a trigger, and as text, for queries.
+ *
+ * What was read is kept for the session and thrown away as soon as anything it
+ * was made from changes; a set that is in use is retired, not freed.
+ */
+#include "segment.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
+#include "saved_plan.h"
+#include "source.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+
+static const char *const role_names[] = {
+	[ROLE_CUSTOMERS] = "customers",
+	[ROLE_ORDERS] = "orders",
+	[ROLE_RETURNS] = "returns",
+};
+
+static const char *const field_names[] = {
+	[FIELD_KEY] = "key",
+	[FIELD_CUSTOMER] = "customer",
+	[FIELD_ORDER_KEY] = "order_key",
+	[FIELD_AMOUNT] = "amount",
+	[FIELD_AT] = "at",
+	[FIELD_CURRENCY] = "currency",
+	[FIELD_COUNTED] = "counted",
+};
+
+static SourceSet *current = NULL;
+static bool current_valid = false;
+static List *retired = NIL;		/* in TopMemoryContext */
+static int	in_use = 0;
+
+/* relations whose change makes the current set invalid; malloc'd by palloc in its context */
+static Oid *depends_on = NULL;
+static int	ndepends_on = 0;
+
+const char *
+segment_role_name(SourceRole role)
+{
+	return role_names[role];
+}
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/*
+ * Whether evaluating over a row can raise: everything but columns, constants,
+ * comparisons of a btree operator class, widening of integers and logic may.
+ */
+static bool
+may_raise_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_RelabelType:
+		case T_BoolExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+		case T_CoalesceExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_ArrayExpr:
+		case T_List:
+			break;
+		case T_OpExpr:
+			if (get_op_btree_interpretation(((OpExpr *) node)->opno) == NIL)
+				return true;
+			break;
+		case T_ScalarArrayOpExpr:
+			if (get_op_btree_interpretation(((ScalarArrayOpExpr *) node)->opno) == NIL)
+				return true;
+			break;
+		case T_FuncExpr:
+			switch (((FuncExpr *) node)->funcid)
+			{
+				case F_NUMERIC_INT2:
+				case F_NUMERIC_INT4:
+				case F_NUMERIC_INT8:
+				case F_INT4_INT2:
+				case F_INT8_INT2:
+				case F_INT8_INT4:
+					break;
+				default:
+					return true;
+			}
+			break;
+		default:
+			return true;
+	}
+	return expression_tree_walker(node, may_raise_walker, context);
+}
+
+static bool
+is_merchants_function(Oid funcid, void *context)
+{
+	return funcid >= FirstNormalObjectId;
+}
+
+static bool
+calls_functions_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_merchants_function, NULL))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, calls_functions_walker, context, 0);
+	return expression_tree_walker(node, calls_functions_walker, context);
+}
+
+static Node *
+strip_relabel(Node *node)
+{
+	while (node && IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node;
+}
+
+/*
+ * Links: for every table read by a subquery of an expression, find how its
+ * rows lead back to rows of the source.
+ */
+typedef struct LinkSearch
+{
+	SourceSet  *set;
+	Source	   *source;
+	List	   *links;			/* of Link * */
+	int			depth;			/* how many queries we are inside of */
+} LinkSearch;
+
+typedef struct LevelSearch
+{
+	int			outermost;		/* level at which the source's row stands */
+	int			depth;
+} LevelSearch;
+
+/* Whether an expression reads anything but the source's own row. */
+static bool
+reads_others_walker(Node *node, LevelSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		int			level = (int) ((Var *) node)->varlevelsup - search->depth;
+
+		/* deeper subqueries' own rows are their business, watched by themselves */
+		return level >= 0 && level != search->outermost;
+	}
+	if (IsA(node, Query))
+	{
+		bool		found;
+
+		search->depth++;
+		found = query_tree_walker((Query *) node, reads_others_walker, search, 0);
+		search->depth--;
+		return found;
+	}
+	return expression_tree_walker(node, reads_others_walker, search);
+}
+
+static bool
+reads_outer_row(Node *node, int outermost)
+{
+	return contain_vars_of_level(node, outermost);
+}
+
+static char *
+operator_clause(Oid opno)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
+	Form_pg_operator form;
+	char	   *clause;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", opno);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	clause = psprintf("OPERATOR(%s.%s)",
+					  quote_identifier(get_namespace_name(form->oprnamespace)),
+					  NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return clause;
+}
+
+/* SQL that finds the keys of source rows whose side of the link is any of $1. */
+static void
+make_traceable(Link *link, Source *source, Node *outer, Oid opno)
+{
+	FieldMapping *key = &source->fields[FIELD_KEY];
+
+	link->traceable = true;
+	link->outer_sql = deparse_expression(outer, deparse_context_for("t", source->relid), true, false);
+	if (key->attno != 0)
+		link->rows_sql = psprintf("SELECT t.%s FROM %s t WHERE (%s) %s ANY ($1)",
+								  quote_identifier(get_attname(source->relid, key->attno, false)),
+								  qualified_name(source->relid),
+								  link->outer_sql, operator_clause(opno));
+	else
+		link->traceable = false;
+}
+
+/* Look for "watched.column = expression over the source's row" among the clauses. */
+static void
+trace_link(LinkSearch *search, Link *link, Index rti, Node *quals)
+{
+	List	   *clauses = make_ands_implicit((Expr *) quals);
+	ListCell   *cell;
+
+	foreach(cell, clauses)
+	{
+		OpExpr	   *clause = (OpExpr *) lfirst(cell);
+
+		if (!IsA(clause, OpExpr) || list_length(clause->args) != 2 ||
+			!op_mergejoinable(clause->opno, exprType(linitial(clause->args))))
+			continue;
+		for (int side = 0; side < 2 && !link->traceable; side++)
+		{
+			Node	   *mine = strip_relabel(list_nth(clause->args, side));
+			Node	   *other = list_nth(clause->args, 1 - side);
+			Oid			opno = side == 0 ? get_commutator(clause->opno) : clause->opno;
+			LevelSearch levels = {.outermost = search->depth, .depth = 0};
+
+			if (!IsA(mine, Var) || ((Var *) mine)->varno != rti ||
+				((Var *) mine)->varlevelsup != 0 || ((Var *) mine)->varattno <= 0 ||
+				!OidIsValid(opno) ||
+				reads_others_walker(other, &levels) ||
+				!reads_outer_row(other, search->depth))
+				continue;
+			other = copyObject(other);
+			IncrementVarSublevelsUp(other, -search->depth, search->depth);
+			link->attno = ((Var *) mine)->varattno;
+			link->type = exprType(mine);
+			make_traceable(link, search->source, other, opno);
+		}
+	}
+}
+
+static bool
+find_links_walker(Node *node, LinkSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *cell;
+		Index		rti = 0;
+		bool		found;
+
+		search->depth++;
+		foreach(cell, query->rtable)
+		{
+			RangeTblEntry *rte = lfirst(cell);
+			Link	   *link;
+
+			rti++;
+			if (rte->rtekind != RTE_RELATION)
+				continue;
+			link = palloc0(sizeof(Link));
+			link->relid = rte->relid;
+			if (query->setOperations == NULL)
+				trace_link(search, link, rti, query->jointree->quals);
+			search->links = lappend(search->links, link);
+		}
+		found = query_tree_walker(query, find_links_walker, search, 0);
+		search->depth--;
+		return found;
+	}
+	return expression_tree_walker(node, find_links_walker, search);
+}
+
+/* Whether a foreign key that is checked at once says that the order is there first. */
+static bool
+is_guarded(Source *source, Source *orders)
+{
+	AttrNumber	mine = source->fields[FIELD_ORDER_KEY].attno;
+	AttrNumber	theirs = orders->fields[FIELD_KEY].attno;
+	Relation	relation;
+	ListCell   *cell;
+	bool		guarded = false;
+
+	if (mine == 0 || theirs == 0)
+		return false;
+	relation = table_open(source->relid, AccessShareLock);
+	foreach(cell, RelationGetFKeyList(relation))
+	{
+		ForeignKeyCacheInfo *info = lfirst(cell);
+		HeapTuple	tuple;
+		Form_pg_constraint form;
+
+		if (info->confrelid != orders->relid || info->nkeys != 1 ||
+			info->conkey[0] != mine || info->confkey[0] != theirs)
+			continue;
+		tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(info->conoid));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		form = (Form_pg_constraint) GETSTRUCT(tuple);
+		guarded = !form->condeferrable && form->convalidated;
+		ReleaseSysCache(tuple);
+		if (guarded)
+			break;
+	}
+	table_close(relation, AccessShareLock);
+	return guarded;
+}
+
+/* The link from the orders that order_key names back to the source's rows. */
+static Link *
+order_key_link(SourceSet *set, Source *source)
+{
+	Source	   *orders = &set->sources[source->order_source];
+	Link	   *link = palloc0(sizeof(Link));
+	Oid			opno = InvalidOid;
+	Oid			outer_type = source->fields[FIELD_ORDER_KEY].type;
+
+	link->relid = orders->relid;
+	link->attno = orders->fields[FIELD_KEY].attno;
+	link->type = orders->fields[FIELD_KEY].type;
+	opno = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
+							getBaseType(outer_type), getBaseType(link->type));
+	if (!OidIsValid(opno))
+		opno = lookup_type_cache(getBaseType(link->type), TYPECACHE_EQ_OPR)->eq_opr;
+	if (link->attno != 0 && OidIsValid(opno))
+		make_traceable(link, source, (Node *) source->fields[FIELD_ORDER_KEY].expr, opno);
+	link->guarded = is_guarded(source, orders);
+	return link;
+}
+
+static bool
+mentions(List *links, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, links)
+	{
+		if (((Link *) lfirst(cell))->relid == relid)
+			return true;
+	}
+	return false;
+}
+
+/* Take the mapping apart: expressions of the fields, and what they read. */
+static void
+read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
+{
+	Relation	relation = table_open(view, AccessShareLock);
+	Query	   *mapping = NULL;
+	Index		table_rti = 0;
+	LinkSearch	search = {.set = set, .source = source};
+	ListCell   *cell;
+	Datum	   *watched;
+	int			nwatched;
+	int			i;
+
+	foreach(cell, get_view_query(relation)->rtable)
+	{
+		RangeTblEntry *rte = lfirst(cell);
+
+		if (rte->rtekind == RTE_SUBQUERY)
+			mapping = copyObject(rte->subquery);
+	}
+	table_close(relation, AccessShareLock);
+	if (mapping == NULL)
+		elog(ERROR, "view of source %d is not a mapping", source->id);
+	i = 0;
+	foreach(cell, mapping->rtable)
+	{
+		RangeTblEntry *rte = lfirst(cell);
+
+		i++;
+		if (rte->rtekind == RTE_RELATION && rte->relid == source->relid)
+			table_rti = i;
+	}
+	if (table_rti != 1)
+		ChangeVarNodes((Node *) mapping->targetList, table_rti, 1, 0);
+
+	foreach(cell, mapping->targetList)
+	{
+		TargetEntry *entry = lfirst(cell);
+		Node	   *expr = (Node *) entry->expr;
+
+		for (i = 0; i < FIELD_COUNT; i++)
+		{
+			FieldMapping *field = &source->fields[i];
+			Node	   *plain;
+
+			if (entry->resname == NULL || strcmp(entry->resname, field_names[i]) != 0)
+				continue;
+			field->type = exprType(expr);
+			if (i == FIELD_CUSTOMER && OidIsValid(set->key_type))
+			{
+				expr = coerce_to_target_type(NULL, expr, field->type, set->key_type, -1,
+											 COERCION_ASSIGNMENT, COERCE_EXPLICIT_CAST, -1);
+				if (expr == NULL)
+					elog(ERROR, "customer of source %d does not fit the customers' key", source->id);
+			}
+			field->mapped = true;
+			field->expr = (Expr *) expr;
+			plain = strip_relabel(expr);
+			if (IsA(plain, Var) && ((Var *) plain)->varattno > 0)
+				field->attno = ((Var *) plain)->varattno;
+			if (may_raise_walker(expr, NULL))
+				source->may_raise = true;
+			if (calls_functions_walker(expr, NULL))
+				source->calls_functions = true;
+		}
+		if (checkExprHasSubLink((Node *) entry->expr))
+			source->linked = true;
+	}
+
+	if (source->fields[FIELD_ORDER_KEY].mapped)
+	{
+		source->linked = true;
+		if (source->order_source >= 0)
+			search.links = lappend(search.links, order_key_link(set, source));
+	}
+	find_links_walker((Node *) mapping->targetList, &search);
+
+	deconstruct_array(watch, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &watched, NULL, &nwatched);
+	for (i = 0; i < nwatched; i++)
+	{
+		source->linked = true;
+		if (!mentions(search.links, DatumGetObjectId(watched[i])))
+		{
+			Link	   *link = palloc0(sizeof(Link));
+
+			link->relid = DatumGetObjectId(watched[i]);
+			search.links = lappend(search.links, link);
+		}
+	}
+	source->nlinks = list_length(search.links);
+	source->links = palloc0(sizeof(Link) * Max(source->nlinks, 1));
+	i = 0;
+	foreach(cell, search.links)
+		source->links[i++] = *(Link *) lfirst(cell);
+}
+
+/*
+ * The view's definition as a table expression.  Asked for in SQL, because the
+ * function reads with the snapshot that is active, which may be older than the
+ * view.
+ */
+static char *
+mapping_sql(SourceSet *set, Oid view)
+{
+	char	   *definition;
+	size_t		length;
+
+	segment_execute(psprintf("SELECT pg_get_viewdef(%u::oid)", view));
+	MemoryContextSwitchTo(set->context);
+	definition = pstrdup(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	length = strlen(definition);
+	while (length > 0 && (definition[length - 1] == ';' || definition[length - 1] == '\n'))
+		definition[--length] = '\0';
+	return psprintf("(%s)", definition);
+}
+
+static void
+read_key_type(SourceSet *set)
+{
+	StringInfoData literal;
+
+	if (!OidIsValid(set->facts))
+		return;
+	set->key_type = get_atttype(set->facts, 1);
+	set->key_type_name = format_type_be_qualified(set->key_type);
+	set->key_array_type = get_array_type(set->key_type);
+	set->key_cache = lookup_type_cache(set->key_type, TYPECACHE_CMP_PROC_FINFO);
+	set->key_order = set->key_type == TEXTOID ? " COLLATE pg_catalog.\"C\"" : "";
+
+	initStringInfo(&literal);
+	appendStringInfo(&literal, "'{}'::%s[]", set->key_type_name);
+	set->anonymous_sql = literal.data;
+}
+
+/* Keys of walk-in customers, from the arguments of attach_customers(). */
+static void
+read_anonymous(SourceSet *set)
+{
+	SPITupleTable *rows;
+	Oid			input;
+	Oid			ioparam;
+
+	segment_execute("SELECT x.element FROM segment.attachments a"
+					" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements_text(a.arguments OPERATOR(pg_catalog.->) 'anonymous') AS x(element)"
+					" WHERE a.role = 'customers'");
+	rows = SPI_tuptable;
+	if (!OidIsValid(set->key_type) || SPI_processed == 0)
+		return;
+	MemoryContextSwitchTo(set->context);
+	getTypeInputInfo(set->key_type, &input, &ioparam);
+	set->nanonymous = (int) SPI_processed;
+	set->anonymous = palloc0(sizeof(Datum) * set->nanonymous);
+	for (int i = 0; i < set->nanonymous; i++)
+		set->anonymous[i] = OidInputFunctionCall(input,
+												 SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
+												 ioparam, -1);
+	{
+		ArrayType  *array = construct_array(set->anonymous, set->nanonymous, set->key_type,
+											set->key_cache->typlen, set->key_cache->typbyval,
+											set->key_cache->typalign);
+		Oid			output;
+		bool		varlena;
+
+		getTypeOutputInfo(set->key_array_type, &output, &varlena);
+		set->anonymous_sql = psprintf("%s::%s[]",
+									  quote_literal_cstr(OidOutputFunctionCall(output, PointerGetDatum(array))),
+									  set->key_type_name);
+	}
+}
+
+static void
+add_dependency(Oid relid)
+{
+	depends_on = depends_on == NULL
+		? MemoryContextAlloc(TopMemoryContext, sizeof(Oid) * 16)
+		: ndepends_on % 16 == 0
+		? repalloc(depends_on, sizeof(Oid) * (ndepends_on + 16))
+		: depends_on;
+	depends_on[ndepends_on++] = relid;
+}
+
+/* Fill one source; false where its table or its view is gone. */
+static bool
+read_source(SourceSet *set, Source *source, HeapTuple row, TupleDesc desc,
+			Oid namespace)
+{
+	bool		isnull;
+	char	   *role = SPI_getvalue(row, desc, 3);
+	Oid			view;
+	Datum		watch;
+
+	source->id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
+	source->relid = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
+	for (int i = 0; i < lengthof(role_names); i++)
+	{
+		if (strcmp(role, role_names[i]) == 0)
+			source->role = (SourceRole) i;
+	}
+	source->owner = relation_owner(source->relid);
+	view = get_relname_relid(psprintf("source_%d", source->id), namespace);
+	if (!OidIsValid(source->owner) || !OidIsValid(view))
+		return false;
+	add_dependency(source->relid);
+	add_dependency(view);
+	source->order_source = -1;
+	if (SPI_getvalue(row, desc, 4) != NULL)
+	{
+		int			orders = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+
+		for (int i = 0; i < set->nsources; i++)
+		{
+			if (set->sources[i].id == orders)
+				source->order_source = i;
+		}
+	}
+	source->currency = SPI_getvalue(row, desc, 6);
+	source->name = qualified_name(source->relid);
+	source->mapping_sql = mapping_sql(set, view);
+	watch = SPI_getbinval(row, desc, 5, &isnull);
+	read_mapping(set, source, view, DatumGetArrayTypePCopy(watch));
+	for (int i = 0; i < source->nlinks; i++)
+		add_dependency(source->links[i].relid);
+	return true;
+}
+
+static SourceSet *
+load(Oid attachments)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "segment sources",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+	SourceSet  *set = palloc0(sizeof(SourceSet));
+	Oid			namespace = get_rel_namespace(attachments);
+	SPITupleTable *rows;
+	uint64		nrows;
+	Identity	caller;
+
+	set->context = context;
+	set->attachments = attachments;
+	set->owner = relation_owner(attachments);
+	set->facts = get_relname_relid("facts", namespace);
+	ndepends_on = 0;
+	add_dependency(attachments);
+	add_dependency(set->facts);
+	read_key_type(set);
+
+	segment_become(set->owner, true, &caller);
+	read_anonymous(set);
+	segment_execute("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
+					" CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END"
+					" FROM segment.attachments a ORDER BY a.id");
+	rows = SPI_tuptable;
+	nrows = SPI_processed;
+	MemoryContextSwitchTo(context);
+	set->sources = palloc0(sizeof(Source) * Max(nrows, 1));
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		if (read_source(set, &set->sources[set->nsources], rows->vals[i], rows->tupdesc, namespace))
+			set->nsources++;
+		else
+			memset(&set->sources[set->nsources], 0, sizeof(Source));
+	}
+	segment_resume(&caller);
+	MemoryContextSwitchTo(before);
+	return set;
+}
+
+static void
+free_plans(SPIPlanPtr *plans, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (plans[i])
+			SPI_freeplan(plans[i]);
+	}
+}
+
+static void
+free_set(SourceSet *set)
+{
+	free_plans(set->plans, SET_PLANS);
+	for (int i = 0; i < set->nsources; i++)
+	{
+		Source	   *source = &set->sources[i];
+
+		free_plans(source->plans, SOURCE_PLANS);
+		for (int j = 0; j < source->nlinks; j++)
+			free_plans(&source->links[j].rows_plan, 1);
+	}
+	MemoryContextDelete(set->context);
+}
+
+static void
+free_retired(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, retired)
+		free_set(lfirst(cell));
+	list_free(retired);
+	retired = NIL;
+}
+
+/*
+ * Everything attached, as it is now.  Must run inside SPI; the result stays
+ * good until segment_sources_release(), whatever changes meanwhile.
+ */
+SourceSet *
+segment_sources_acquire(void)
+{
+	Oid			namespace = get_namespace_oid("segment", false);
+	Oid			attachments = get_relname_relid("attachments", namespace);
+
+	if (!OidIsValid(attachments))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"segment.attachments\" does not exist"),
+				 errhint("Create the extension anew: DROP EXTENSION segment CASCADE; CREATE EXTENSION segment;")));
+	if (current == NULL || !current_valid || current->attachments != attachments)
+	{
+		SourceSet  *fresh;
+
+		current_valid = true;	/* what changes while loading clears it again */
+		PG_TRY();
+		{
+			fresh = load(attachments);
+		}
+		PG_CATCH();
+		{
+			current_valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		if (current != NULL && in_use == 0)
+			free_set(current);
+		else if (current != NULL)
+		{
+			MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
+
+			retired = lappend(retired, current);
+			MemoryContextSwitchTo(before);
+		}
+		current = fresh;
+	}
+	in_use++;
+	return current;
+}
+
+void
+segment_sources_release(void)
+{
+	if (in_use > 0)
+		in_use--;
+}
+
+/* Tell every session, once this transaction has committed, that attachments changed. */
+void
+segment_sources_changed(Oid attachments)
+{
+	CacheInvalidateRelcacheByRelid(attachments);
+	CommandCounterIncrement();
+}
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid))
+		current_valid = false;
+	for (int i = 0; current_valid && i < ndepends_on; i++)
+	{
+		if (depends_on[i] == relid)
+			current_valid = false;
+	}
+}
+
+/* An error may have left sets in use; none is once the transaction has ended. */
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	{
+		in_use = 0;
+		free_retired();
+	}
+}
+
+void
+segment_sources_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RegisterXactCallback(transaction_ended, NULL);
+}
+
+Source *
+segment_source_by_id(SourceSet *set, int id)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].id == id)
+			return &set->sources[i];
+	}
+	return NULL;
+}
+
+Source *
+segment_customers_source(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].role == ROLE_CUSTOMERS)
+			return &set->sources[i];
+	}
+	return NULL;
+}
+
+/* Order of customer keys: that in which their rows are locked everywhere. */
+int
+segment_compare_customers(SourceSet *set, Datum a, Datum b)
+{
+	return DatumGetInt32(FunctionCall2Coll(&set->key_cache->cmp_proc_finfo,
+										   C_COLLATION_OID, a, b));
+}
+
+/* Whether the key is one of those that stand for walk-in customers. */
+bool
+segment_is_anonymous(SourceSet *set, Datum customer)
+{
+	for (int i = 0; i < set->nanonymous; i++)
+	{
+		if (segment_compare_customers(set, set->anonymous[i], customer) == 0)
+			return true;
+	}
+	return false;
+}
+
+Datum
+segment_copy_customer(SourceSet *set, Datum customer)
+{
+	if (set->key_cache->typlen == -1)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(customer));
+	return datumCopy(customer, set->key_cache->typbyval, set->key_cache->typlen);
+}
+
+/* attach, save and recalculate must see what committed before they got their lock. */
+void
+segment_require_read_committed(const char *doing)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot %s in a REPEATABLE READ or SERIALIZABLE transaction", doing),
+				 errdetail("The transaction's snapshot may be older than sales that have been committed since."),
+				 errhint("Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
+}
+
+/*
+ * Keep everyone who judges out until commit: SHARE ROW EXCLUSIVE on
+ * segment.facts, the one lock of a save.  Sales queue behind us while we wait,
+ * so the wait is bounded by segment.lock_timeout.
+ */
+void
+segment_lock_facts(SourceSet *set, const char *doing)
+{
+	int			level;
+
+	if (!OidIsValid(set->facts))
+		return;
+	level = NewGUCNestLevel();
+	if (LockTimeout == 0 || LockTimeout > segment_lock_timeout)
+		(void) set_config_option("lock_timeout", psprintf("%d", segment_lock_timeout),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	LockRelationOid(set->facts, ShareRowExclusiveLock);
+	AtEOXact_GUC(true, level);
+}
+
+/*
+ * Write down that a source may have changed unseen.  One mark per source and
+ * reason is enough; two sessions may write the same one, which harms nobody.
+ */
+void
+segment_mark_stale(SourceSet *set, int source, const char *reason)
+{
+	Oid			types[2] = {INT4OID, TEXTOID};
+	Datum		values[2] = {Int32GetDatum(source), CStringGetTextDatum(reason)};
+	Identity	caller;
+
+	segment_become(set->owner, true, &caller);
+	segment_execute_with("INSERT INTO segment.stale_marks (source, reason)"
+						 " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM segment.stale_marks m"
+						 " WHERE m.source = $1 AND m.reason = $2)",
+						 2, types, values, NULL, false, NULL, NULL);
+	segment_resume(&caller);
+}

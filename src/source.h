@@ -1,0 +1,138 @@
+/*
+ * source.h
+ *		Attached tables: mapping, generated SQL.
+ */
+#ifndef SEGMENT_SOURCE_H
+#define SEGMENT_SOURCE_H
+
+#include "access/tupdesc.h"
+#include "executor/spi.h"
+#include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
+#include "segment.h"
+#include "utils/typcache.h"
+
+/* columns of a source's view that judging needs, in any order there */
+typedef enum SourceField
+{
+	FIELD_KEY,
+	FIELD_CUSTOMER,
+	FIELD_ORDER_KEY,
+	FIELD_AMOUNT,
+	FIELD_AT,
+	FIELD_CURRENCY,
+	FIELD_COUNTED,
+	FIELD_COUNT					/* last: how many there are */
+} SourceField;
+
+typedef struct FieldMapping
+{
+	bool		mapped;
+	Expr	   *expr;			/* over the table's row, as varno 1 */
+	AttrNumber	attno;			/* where it is a plain column, else 0 */
+	Oid			type;
+} FieldMapping;
+
+/*
+ * A table whose rows decide what rows of a source mean: it is read by an
+ * expression, or it is the orders that returns name.
+ */
+typedef struct Link
+{
+	Oid			relid;			/* the watched table */
+	bool		traceable;		/* rows of the source can be found from its rows */
+	AttrNumber	attno;			/* the watched table's column that is looked up */
+	Oid			type;			/* of that column */
+	bool		guarded;		/* a foreign key: a new row cannot have been named before */
+	char	   *outer_sql;		/* the source's side, over its row "t" */
+	char	   *rows_sql;		/* keys of the rows that look up any of $1 */
+	SPIPlanPtr	rows_plan;
+} Link;
+
+/* plans of one source, made when first needed (fact.c) */
+typedef enum SourcePlan
+{
+	PLAN_READ_ROWS,
+	PLAN_READ_ORDERS,
+	PLAN_READ_LINKS,
+	PLAN_LEDGER_READ,
+	PLAN_LEDGER_DELETE,
+	PLAN_LEDGER_INSERT,
+	PLAN_DATES,
+	SOURCE_PLANS
+} SourcePlan;
+
+/* plans on our own tables (fact.c, standing.c) */
+typedef enum SetPlan
+{
+	PLAN_FACTS_UPDATE,
+	PLAN_FACTS_UPSERT,
+	PLAN_FACTS_BUMP,
+	PLAN_FACTS_EXISTENCE,
+	PLAN_FACTS_PRUNE,
+	PLAN_FACTS_DATES,
+	PLAN_LEFT_OUT_ADD,
+	PLAN_LEFT_OUT_PRUNE,
+	PLAN_LEFT_OUT_FORGET,
+	PLAN_STANDINGS_READ,
+	PLAN_STANDINGS_WRITE,
+	PLAN_STANDINGS_DELETE,
+	PLAN_CHANGES_WRITE,
+	SET_PLANS
+} SetPlan;
+
+typedef struct Source
+{
+	int			id;
+	Oid			relid;
+	Oid			owner;			/* of the merchant's table */
+	SourceRole	role;
+	char	   *name;			/* schema.table, as written to segment.changes */
+	char	   *mapping_sql;	/* the view's definition, in parentheses */
+	char	   *currency;		/* the shop's, where a currency is mapped */
+	FieldMapping fields[FIELD_COUNT];
+	bool		linked;			/* its rows' meaning depends on other tables */
+	bool		may_raise;		/* an expression over the row may raise */
+	bool		calls_functions;	/* of the merchant's */
+	int			order_source;	/* index of the orders that order_key names, or -1 */
+	int			nlinks;
+	Link	   *links;
+	SPIPlanPtr	plans[SOURCE_PLANS];
+} Source;
+
+/* everything attached in this database */
+typedef struct SourceSet
+{
+	MemoryContext context;
+	Oid			owner;			/* of our tables */
+	Oid			facts;			/* segment.facts, InvalidOid without customers */
+	Oid			attachments;
+	Oid			key_type;		/* of the customers' key */
+	char	   *key_type_name;
+	const char *key_order;		/* collation clause for ORDER BY on keys */
+	Oid			key_array_type;
+	TypeCacheEntry *key_cache;	/* length, alignment, comparison */
+	int			nanonymous;
+	Datum	   *anonymous;
+	char	   *anonymous_sql;	/* literal of the array of anonymous keys */
+	int			nsources;
+	Source	   *sources;
+	SPIPlanPtr	plans[SET_PLANS];
+} SourceSet;
+
+extern SourceSet *segment_sources_acquire(void);
+extern void segment_sources_release(void);
+extern void segment_sources_changed(Oid attachments);
+extern void segment_sources_init(void);
+
+extern const char *segment_role_name(SourceRole role);
+extern Source *segment_source_by_id(SourceSet *set, int id);
+extern Source *segment_customers_source(SourceSet *set);
+extern bool segment_is_anonymous(SourceSet *set, Datum customer);
+extern int	segment_compare_customers(SourceSet *set, Datum a, Datum b);
+extern Datum segment_copy_customer(SourceSet *set, Datum customer);
+extern void segment_lock_facts(SourceSet *set, const char *doing);
+extern void segment_require_read_committed(const char *doing);
+extern void segment_mark_stale(SourceSet *set, int source, const char *reason);
+
+#endif							/* SEGMENT_SOURCE_H */
