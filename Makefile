@@ -40,6 +40,9 @@ PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/^[^0-9]*\([0-9]*
 
 # The tests, by name: this is the table of contents.
 REGRESS = \
+	attach \
+	bad_input \
+	ladders
 
 ISOLATION = \
 

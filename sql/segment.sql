@@ -552,7 +552,7 @@ CREATE VIEW segment.sources AS
 	SELECT a.relation AS source,
 		   a.role,
 		   pg_catalog.format('segment.source_%s', a.id)::regclass AS mapping,
-		   a.arguments,
+		   a.arguments OPERATOR(pg_catalog.-) 'reads_shop_zone'::text AS arguments,
 		   segment._watched(a.id) AS watched,
 		   (SELECT coalesce(pg_catalog.sum(o.n), 0)::bigint FROM segment.left_out o
 			WHERE o.source OPERATOR(pg_catalog.=) a.id AND o.n OPERATOR(pg_catalog.>) 0) AS rows_left_out,

@@ -165,13 +165,48 @@ typedef struct Attachment
 	Source	   *orders;			/* that order_key names */
 } Attachment;
 
-static const char *argument_being_read;
+/* for errors that the server raises about an argument */
+typedef struct ArgumentContext
+{
+	ErrorContextCallback callback;
+	SourceRole	role;
+	const char *name;
+	const char *text;
+} ArgumentContext;
 
+/* Say which argument it is, and let the position point into its text. */
 static void
 argument_context(void *arg)
 {
-	errcontext("argument \"%s\" of segment.attach_%s()", argument_being_read,
-			   segment_role_name(((Attachment *) arg)->arguments->role));
+	ArgumentContext *context = arg;
+	int			position = geterrposition();
+
+	if (position > 0 && context->text != NULL)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(context->text);
+	}
+	errcontext("argument \"%s\" of segment.attach_%s()", context->name,
+			   segment_role_name(context->role));
+}
+
+static void
+enter_argument(ArgumentContext *context, SourceRole role, const char *name, const char *text)
+{
+	context->callback.callback = argument_context;
+	context->callback.arg = context;
+	context->callback.previous = error_context_stack;
+	context->role = role;
+	context->name = name;
+	context->text = text;
+	error_context_stack = &context->callback;
+}
+
+static void
+leave_argument(ArgumentContext *context)
+{
+	error_context_stack = context->callback.previous;
 }
 
 static char *
@@ -487,18 +522,13 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 {
 	ParseState *parse = make_parsestate(NULL);
 	ParseNamespaceItem *item;
-	ErrorContextCallback context;
+	ArgumentContext context;
 	AttrNumber	attno = get_attnum(attachment->relid, text);
 	const char *sql = attno > 0 ? quote_identifier(text) : text;
 	Node	   *expr;
 	Oid			type;
 
-	argument_being_read = argument->name;
-	context.callback = argument_context;
-	context.arg = attachment;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
-
+	enter_argument(&context, attachment->arguments->role, argument->name, sql);
 	parse->p_sourcetext = sql;
 	item = addRangeTableEntryForRelation(parse, attachment->relation, AccessShareLock, NULL, false, true);
 	addNSItemToQuery(parse, item, false, true, true);
@@ -510,7 +540,7 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 		type = TEXTOID;
 	}
 	assign_expr_collations(parse, expr);
-	error_context_stack = context.previous;
+	leave_argument(&context);
 
 	check_volatility(attachment, argument, expr, text);
 	if (has_subquery_walker(expr, NULL))
@@ -911,6 +941,7 @@ static void
 read_anonymous_keys(Attachment *attachment, Oid key_type)
 {
 	FunctionCallInfo fcinfo = attachment->fcinfo;
+	ArgumentContext context;
 	StringInfoData json;
 	Datum	   *elements;
 	bool	   *nulls;
@@ -925,7 +956,7 @@ read_anonymous_keys(Attachment *attachment, Oid key_type)
 	getTypeInputInfo(key_type, &input, &ioparam);
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '[');
-	argument_being_read = "anonymous";
+	enter_argument(&context, ROLE_CUSTOMERS, "anonymous", NULL);
 	for (int i = 0; i < n; i++)
 	{
 		char	   *key;
@@ -936,6 +967,7 @@ read_anonymous_keys(Attachment *attachment, Oid key_type)
 		(void) OidInputFunctionCall(input, key, ioparam, -1);
 		appendStringInfo(&json, "%s%s", json.len > 1 ? ", " : "", json_string(key));
 	}
+	leave_argument(&context);
 	appendStringInfoChar(&json, ']');
 	add_given(attachment, "anonymous", json.data);
 }
@@ -1074,7 +1106,7 @@ watch_links(SourceSet *set, Source *source)
 					(errmsg("any change of \"%s\" will mark %s stale", RelationGetRelationName(relation), source->name),
 					 errdetail("The rows of %s that depend on it cannot be found from its rows.", source->name),
 					 errhint("Look it up by one of its columns: (SELECT … FROM %s w WHERE w.column = an expression over the row).",
-							 RelationGetRelationName(relation))));
+							 quote_identifier(RelationGetRelationName(relation)))));
 		relation_close(relation, NoLock);
 		create_triggers(set, link->relid);
 	}
@@ -1101,21 +1133,10 @@ reread(SourceSet *set)
 	return segment_sources_acquire();
 }
 
-/* The time of the whole attach, in seconds, for its notice. */
-static void
-tell_attached(Attachment *attachment, Source *source, TimestampTz start)
-{
-	ereport(NOTICE,
-			(errmsg("attached %s as %s in %.1f s", source->name, segment_role_name(source->role),
-					(double) (GetCurrentTimestamp() - start) / USECS_PER_SEC),
-			 errdetail("segment.sources shows the mapping, segment.status() what was left out.")));
-}
-
 static Datum
 attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 {
 	Attachment	attachment = {.fcinfo = fcinfo, .arguments = arguments};
-	TimestampTz start = GetCurrentTimestamp();
 	Datum		watch;
 	char	   *path = callers_path();
 	Source	   *source;
@@ -1194,7 +1215,6 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	explain_zone(&attachment);
 	warn_of_states(&attachment);
 	segment_fill(attachment.set, source);
-	tell_attached(&attachment, source, start);
 	relation_close(attachment.relation, NoLock);
 	segment_sources_release();
 	SPI_finish();

