@@ -41,14 +41,20 @@ PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/^[^0-9]*\([0-9]*
 # The tests, by name: this is the table of contents.
 REGRESS = \
 	attach \
-	bad_input \
-	ladders
+	shapes \
+	statements \
+	left_out \
+	ladders \
+	recalculate \
+	identities \
+	failures \
+	bad_input
 
 ISOLATION = \
 
 # Tests that need at least this major version; an older server leaves them out
 # and `make test` counts them as skipped.
-REGRESS_15 =
+REGRESS_15 = merge
 REGRESS_16 =
 REGRESS_17 =
 REGRESS_18 =

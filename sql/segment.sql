@@ -173,12 +173,31 @@ CREATE TABLE segment.former_tiers (
 REVOKE ALL ON segment.former_tiers FROM PUBLIC;
 COMMENT ON TABLE segment.former_tiers IS 'tiers deleted in this transaction, until their holders have been re-ranked (internal)';
 
-CREATE VIEW segment.ranked_tiers AS
-	SELECT t.ladder, t.code, t.name, t.id, t.min_value, t.points_floor, t.active,
-		   coalesce(t.rank, (pg_catalog.row_number() OVER (PARTITION BY t.ladder ORDER BY t.min_value))::integer) AS rank
-	FROM segment.tiers t;
-REVOKE ALL ON segment.ranked_tiers FROM PUBLIC;
-COMMENT ON VIEW segment.ranked_tiers IS 'tiers with the rank in force';
+-- Read through functions, whose row estimates are right before anything is analysed.
+
+CREATE FUNCTION segment._active_ladders(OUT code text, OUT figure text, OUT programme text, OUT is_default boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.code, l.figure, l.programme, l.is_default FROM segment.ladders l WHERE l.active
+$$;
+REVOKE ALL ON FUNCTION segment._active_ladders() FROM PUBLIC;
+COMMENT ON FUNCTION segment._active_ladders() IS 'ladders in force (internal)';
+
+CREATE FUNCTION segment._ranked_tiers(
+	OUT id integer, OUT ladder text, OUT code text, OUT name text, OUT min_value numeric,
+	OUT points_floor numeric, OUT active boolean, OUT rank integer)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 8
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.id, t.ladder, t.code, t.name, t.min_value, t.points_floor, t.active,
+		   coalesce(t.rank, (row_number() OVER (PARTITION BY t.ladder ORDER BY t.min_value))::integer)
+	FROM segment.tiers t
+$$;
+REVOKE ALL ON FUNCTION segment._ranked_tiers() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ranked_tiers() IS 'tiers with the rank in force (internal)';
 
 CREATE FUNCTION segment._rules_lock() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_lock';
@@ -438,19 +457,18 @@ CREATE TABLE segment.changes (
 						WHEN 'number_of_returns' THEN f.number_of_returns
 					 END AS value
 			  FROM segment.facts f
-				CROSS JOIN segment.ladders l
+				CROSS JOIN segment._active_ladders() l
 				CROSS JOIN (SELECT segment._stale() AS stale OFFSET 0) z
-			  WHERE f.is_customer AND l.active) v
-			LEFT JOIN (SELECT s.customer_id, t.ladder, t.code, t.name, t.rank, t.points_floor, u.since
+			  WHERE f.is_customer) v
+			LEFT JOIN (SELECT s.customer_id, t.ladder, t.code, t.name, t.min_value, t.rank, t.points_floor, u.since
 					   FROM segment.standings s
 						CROSS JOIN LATERAL unnest(s.held, s.since) AS u(id, since)
-						JOIN segment.ranked_tiers t ON t.id = u.id) h
+						JOIN segment._ranked_tiers() t ON t.id = u.id) h
 				ON h.customer_id = v.customer_id AND h.ladder = v.ladder
 			LEFT JOIN LATERAL (SELECT t.code, t.min_value
-							   FROM segment.tiers t
+							   FROM segment._ranked_tiers() t
 							   WHERE t.ladder = v.ladder AND t.active AND t.min_value > v.value
-								AND (h.code IS NULL OR t.min_value > (SELECT c.min_value FROM segment.tiers c
-																	  WHERE c.ladder = v.ladder AND c.code = h.code))
+								AND (h.code IS NULL OR t.min_value > h.min_value)
 							   ORDER BY t.min_value LIMIT 1) n ON true;
 	REVOKE ALL ON segment.customer_tiers FROM PUBLIC;
 	COMMENT ON VIEW segment.customer_tiers IS 'one row per counted customer and active ladder: tier held (NULL: none), value, since when, what is missing to the next';
@@ -459,34 +477,34 @@ CREATE TABLE segment.changes (
 		SELECT DISTINCT ON (c.customer_id, l.programme)
 			   c.customer_id, l.programme, c.ladder, c.tier, c.tier_name, c.rank, c.value, c.since, c.stale
 		FROM segment.customer_tiers c
-			JOIN segment.ladders l ON l.code = c.ladder
+			JOIN segment._active_ladders() l ON l.code = c.ladder
 		ORDER BY c.customer_id, l.programme, c.rank DESC NULLS LAST, l.is_default DESC, l.code;
 	REVOKE ALL ON segment.customer_tier FROM PUBLIC;
 	COMMENT ON VIEW segment.customer_tier IS 'one row per counted customer and programme: the tier of the greatest rank over its ladders';
 
 	CREATE VIEW segment.tier_sizes AS
-		SELECT g.ladder,
-			   t.code AS tier,
-			   t.name AS tier_name,
-			   t.rank,
-			   g.customers,
-			   round(g.customers::numeric / nullif(g.total, 0), 4) AS share,
+		WITH held AS (
+			SELECT u.id, count(*) AS customers
+			FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)
+			GROUP BY u.id
+		), total AS (
+			SELECT count(*) AS customers FROM segment.facts f WHERE f.is_customer
+		), sizes AS (
+			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
+			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
+			UNION ALL
+			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
+			FROM segment._active_ladders() l CROSS JOIN total
+		)
+		SELECT z.ladder, z.code AS tier, z.name AS tier_name, z.rank,
+			   z.customers::bigint AS customers,
+			   round(z.customers / nullif(total.customers, 0), 4) AS share,
 			   segment._stale() AS stale
-		FROM (SELECT x.ladder, x.id, x.total,
-					 coalesce(h.customers, CASE WHEN x.id IS NULL THEN x.total - coalesce((
-						SELECT sum(o.customers) FROM (SELECT u.id, count(*) AS customers FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id) GROUP BY u.id) o
-							JOIN segment.tiers ot ON ot.id = o.id WHERE ot.ladder = x.ladder), 0) ELSE 0 END)::bigint AS customers
-			  FROM (SELECT l.code AS ladder, t.id, p.total
-					FROM segment.ladders l
-						CROSS JOIN (SELECT count(*) AS total FROM segment.facts f WHERE f.is_customer) p
-						LEFT JOIN LATERAL (SELECT i.id FROM segment.tiers i WHERE i.ladder = l.code
-										   UNION ALL SELECT NULL) t ON true
-					WHERE l.active) x
-				LEFT JOIN (SELECT u.id, count(*) AS customers
-						   FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)
-						   GROUP BY u.id) h ON h.id = x.id) g
-			LEFT JOIN segment.ranked_tiers t ON t.id = g.id
-		ORDER BY g.ladder, t.rank DESC NULLS LAST;
+		FROM sizes z
+			JOIN segment._active_ladders() l ON l.code = z.ladder
+			CROSS JOIN total
+		ORDER BY z.ladder, z.rank DESC NULLS LAST;
 	REVOKE ALL ON segment.tier_sizes FROM PUBLIC;
 	COMMENT ON VIEW segment.tier_sizes IS 'how many customers hold each tier of each active ladder, and their share; the row without a tier counts those who hold none';
 

@@ -1107,6 +1107,12 @@ watch_links(SourceSet *set, Source *source)
 					 errdetail("The rows of %s that depend on it cannot be found from its rows.", source->name),
 					 errhint("Look it up by one of its columns: (SELECT … FROM %s w WHERE w.column = an expression over the row).",
 							 quote_identifier(RelationGetRelationName(relation)))));
+		else if (link->may_raise)
+			ereport(NOTICE,
+					(errmsg("a change of \"%s\" may mark %s stale", RelationGetRelationName(relation), source->name),
+					 errdetail("Rows of %s look it up by %s, which raises for some values; then none can be found.",
+							   source->name, link->outer_sql),
+					 errhint("Look it up by an expression that cannot raise, such as a column of the right type.")));
 		relation_close(relation, NoLock);
 		create_triggers(set, link->relid);
 	}

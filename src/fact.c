@@ -479,26 +479,47 @@ lock_looked_up(Firing *firing, Source *source, Values *keys)
 	lock_link_values(source, ShareLock, TEXTOID, &looked_up);
 }
 
+typedef struct FindRows
+{
+	Source	   *source;
+	Link	   *link;
+	Datum		values;
+} FindRows;
+
+static void
+find_rows_work(void *argument)
+{
+	FindRows   *work = argument;
+	Oid			array_type = get_array_type(getBaseType(work->link->type));
+	Identity	caller;
+
+	segment_become_merchant(work->source->owner, true, &caller);
+	segment_fetch(segment_plan(&work->link->rows_plan, work->link->rows_sql, 1, &array_type), &work->values, NULL);
+	segment_resume(&caller);
+}
+
 /* Add the keys of a source's rows that look up any of the values. */
 static void
 collect_linked_rows(Firing *firing, Source *source, Link *link, Values *values)
 {
-	Oid			array_type = get_array_type(getBaseType(link->type));
 	Values	   *touched = &firing->touched[source - firing->set->sources];
 	Oid			key_type = source->fields[FIELD_KEY].type;
-	Datum		array;
-	Identity	caller;
+	FindRows	work = {.source = source, .link = link};
+	ErrorData  *error;
 	SPITupleTable *table;
-	uint64		n;
 
 	if (values->n == 0)
 		return;
-	array = PointerGetDatum(segment_array(getBaseType(link->type), values->values, NULL, values->n));
-	segment_become_merchant(source->owner, true, &caller);
-	n = segment_fetch(segment_plan(&link->rows_plan, link->rows_sql, 1, &array_type), &array, NULL);
-	segment_resume(&caller);
+	work.values = PointerGetDatum(segment_array(getBaseType(link->type), values->values, NULL, values->n));
+	error = segment_try(find_rows_work, &work);
+	if (error != NULL)
+	{
+		segment_mark_stale(firing->set, source->id,
+						   psprintf("what rows of %s look up raised: %.200s", source->name, error->message));
+		return;
+	}
 	table = SPI_tuptable;
-	for (uint64 i = 0; i < n; i++)
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
 		Datum		key = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
@@ -968,6 +989,79 @@ add_many(SourceSet *set, Datum *arrays)
 	segment_write(set->plans[PLAN_FACTS_UPSERT], arrays, NULL);
 }
 
+/* first and last order dates being looked up */
+typedef struct Dates
+{
+	SourceSet  *set;
+	Source	   *source;
+	Values	   *customers;		/* sorted */
+	Datum		array;
+	TimestampTz *first;
+	TimestampTz *last;
+} Dates;
+
+static void
+widen_dates(Dates *dates, Datum customer, TimestampTz first, TimestampTz last)
+{
+	Values	   *customers = dates->customers;
+	Datum	   *found = bsearch_arg(&customer, customers->values, customers->n, sizeof(Datum),
+									compare_data, dates->set);
+	int			i;
+
+	if (found == NULL)
+		return;
+	i = (int) (found - customers->values);
+	dates->first[i] = Min(dates->first[i], first);
+	dates->last[i] = Max(dates->last[i], last);
+}
+
+/* Ask one source, or its ledger, by one query. */
+static void
+read_dates_work(void *argument)
+{
+	Dates	   *dates = argument;
+	SourceSet  *set = dates->set;
+	Source	   *source = dates->source;
+	SPITupleTable *table;
+	Identity	caller;
+	uint64		n;
+
+	if (source->plans[PLAN_DATES] == NULL)
+		(void) segment_plan(&source->plans[PLAN_DATES],
+							source->linked
+							? psprintf("SELECT c.customer_id, pg_catalog.min(c.at), pg_catalog.max(c.at)"
+									   " FROM segment.counted_%d c"
+									   " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($1) GROUP BY 1", source->id)
+							: psprintf("SELECT (s.customer)::%s, pg_catalog.min(s.at), pg_catalog.max(s.at) FROM %s s"
+									   " WHERE s.customer OPERATOR(pg_catalog.=) ANY ($1) AND s.counts GROUP BY 1",
+									   set->key_type_name, source->mapping_sql),
+							1, &set->key_array_type);
+	if (source->linked)
+		segment_become(set->owner, false, &caller);
+	else
+		segment_become_merchant(source->owner, true, &caller);
+	n = segment_fetch(source->plans[PLAN_DATES], &dates->array, NULL);
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3];
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		if (!nulls[1])
+			widen_dates(dates, values[0], DatumGetTimestampTz(values[1]), DatumGetTimestampTz(values[2]));
+	}
+	SPI_freetuptable(table);
+}
+
+static void
+take_dates(const Row *row, void *argument)
+{
+	if (row->counts)
+		widen_dates(argument, row->customer, row->at, row->at);
+}
+
 /* Look up first and last order dates of customers whose facts rows are written. */
 static void
 write_dates(Firing *firing, Values *customers)
@@ -976,6 +1070,7 @@ write_dates(Firing *firing, Values *customers)
 	TimestampTz *first = palloc(sizeof(TimestampTz) * customers->n);
 	TimestampTz *last = palloc(sizeof(TimestampTz) * customers->n);
 	Datum		array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	Dates		dates = {.set = set, .customers = customers, .array = array, .first = first, .last = last};
 	Datum	   *columns[2];
 	bool	   *nulls;
 	Datum		arrays[3];
@@ -989,43 +1084,13 @@ write_dates(Firing *firing, Values *customers)
 	}
 	for (int i = 0; i < set->nsources; i++)
 	{
-		Source	   *source = &set->sources[i];
-		SPITupleTable *table;
-		uint64		n;
-
-		if (source->role != ROLE_ORDERS)
+		dates.source = &set->sources[i];
+		if (dates.source->role != ROLE_ORDERS)
 			continue;
-		if (source->plans[PLAN_DATES] == NULL)
-			(void) segment_plan(&source->plans[PLAN_DATES],
-								source->linked
-								? psprintf("SELECT c.customer_id, pg_catalog.min(c.at), pg_catalog.max(c.at)"
-										   " FROM segment.counted_%d c"
-										   " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($1) GROUP BY 1", source->id)
-								: psprintf("SELECT (s.customer)::%s, pg_catalog.min(s.at), pg_catalog.max(s.at) FROM %s s"
-										   " WHERE s.customer OPERATOR(pg_catalog.=) ANY ($1) AND s.counts GROUP BY 1",
-										   set->key_type_name, source->mapping_sql),
-								1, &set->key_array_type);
-		if (source->linked)
-			segment_become(set->owner, false, &caller);
-		else
-			segment_become_merchant(source->owner, true, &caller);
-		n = segment_fetch(source->plans[PLAN_DATES], &array, NULL);
-		segment_resume(&caller);
-		table = SPI_tuptable;
-		for (uint64 j = 0; j < n; j++)
-		{
-			Datum		values[3];
-			bool		isnull[3];
-			Datum	   *found;
-
-			heap_deform_tuple(table->vals[j], table->tupdesc, values, isnull);
-			found = bsearch_arg(&values[0], customers->values, customers->n, sizeof(Datum), compare_data, set);
-			if (found == NULL || isnull[1])
-				continue;
-			first[found - customers->values] = Min(first[found - customers->values], DatumGetTimestampTz(values[1]));
-			last[found - customers->values] = Max(last[found - customers->values], DatumGetTimestampTz(values[2]));
-		}
-		SPI_freetuptable(table);
+		if (dates.source->linked || !dates.source->may_raise)
+			read_dates_work(&dates);
+		else if (segment_try(read_dates_work, &dates) != NULL)
+			segment_scan_direct(set, dates.source, array, false, take_dates, &dates);
 	}
 
 	nulls = palloc(sizeof(bool) * customers->n);

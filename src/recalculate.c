@@ -13,7 +13,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "recalculate.h"
@@ -26,8 +25,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-#define READ_BATCH 1000
 
 /* a table of that many rows is worth a word before it is read */
 #define TELL_ROWS 100000
@@ -259,49 +256,20 @@ put_row(Recomputation *work, Source *source, Tuplestorestate *rows, TupleDesc de
 	tuplestore_putvalues(rows, desc, values, nulls);
 }
 
-/* Row by row: every row of the table, those that raise left out. */
-static void
-read_direct_rows(Recomputation *work, Source *source, Tuplestorestate *rows, TupleDesc desc)
+typedef struct PutRow
 {
-	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "segment rows", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext before;
-	TupleTableSlot *slot = NULL;
-	RowReader	reader;
-	Portal		portal;
-	Identity	caller;
+	Recomputation *work;
+	Source	   *source;
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+} PutRow;
 
-	segment_become_merchant(source->owner, true, &caller);
-	portal = SPI_cursor_open_with_args(NULL, psprintf("SELECT t.* FROM %s t", source->name),
-									   0, NULL, NULL, NULL, !work->writes, 0);
-	before = MemoryContextSwitchTo(batch);
-	for (;;)
-	{
-		SPITupleTable *table;
+static void
+put_scanned_row(const Row *row, void *argument)
+{
+	PutRow	   *put = argument;
 
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(batch);
-		SPI_cursor_fetch(portal, true, READ_BATCH);
-		table = SPI_tuptable;
-		if (SPI_processed == 0)
-			break;
-		slot = MakeSingleTupleTableSlot(table->tupdesc, &TTSOpsHeapTuple);
-		segment_row_reader_open(&reader, work->set, source);
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			Row			row;
-
-			ExecStoreHeapTuple(table->vals[i], slot, false);
-			segment_read_row(&reader, slot, &row);
-			put_row(work, source, rows, desc, &row);
-		}
-		segment_row_reader_close(&reader);
-		ExecDropSingleTupleTableSlot(slot);
-		SPI_freetuptable(table);
-	}
-	MemoryContextSwitchTo(before);
-	MemoryContextDelete(batch);
-	SPI_cursor_close(portal);
-	segment_resume(&caller);
+	put_row(put->work, put->source, put->rows, put->desc, row);
 }
 
 typedef struct DirectWork
@@ -371,8 +339,9 @@ totals_of_direct(Recomputation *work, Source *source)
 	{
 		TupleDesc	desc = rows_desc(work->set, source, false);
 		Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+		PutRow		put = {.work = work, .source = source, .rows = rows, .desc = desc};
 
-		read_direct_rows(work, source, rows, desc);
+		segment_scan_direct(work->set, source, work->customers, !work->writes, put_scanned_row, &put);
 		segment_name_rows("source_rows", desc, rows);
 		totals_of_rows(work, source);
 		SPI_unregister_relation("source_rows");

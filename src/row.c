@@ -9,6 +9,7 @@
 #include "segment.h"
 
 #include "access/htup_details.h"
+#include "miscadmin.h"
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
 #include "row.h"
@@ -19,6 +20,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+/* rows read at a time when they are read one by one */
+#define SCAN_BATCH 1000
 
 Row *
 segment_rows_add(Rows *rows)
@@ -262,6 +266,62 @@ segment_read_row(RowReader *reader, TupleTableSlot *slot, Row *row)
 		row->counts = false;
 		row->left_out = raised(error);
 	}
+}
+
+/*
+ * Read the rows of a direct source one by one, those of some customers (an
+ * array of keys) or, with 0, all; each is handed to take() and gone afterwards.
+ * This is the slow way, for tables in which some row's expression raises.
+ */
+void
+segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_only,
+					void (*take) (const Row *row, void *argument), void *argument)
+{
+	AttrNumber	attno = source->role == ROLE_CUSTOMERS
+		? source->fields[FIELD_KEY].attno : source->fields[FIELD_CUSTOMER].attno;
+	bool		filtered = customers && attno != 0;
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "segment rows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before;
+	RowReader	reader;
+	Portal		portal;
+	Identity	caller;
+
+	segment_become_merchant(source->owner, true, &caller);
+	portal = SPI_cursor_open_with_args(NULL,
+									   psprintf("SELECT t.* FROM %s t%s", source->name, filtered
+												? psprintf(" WHERE t.%s = ANY ($1)",
+														   quote_identifier(get_attname(source->relid, attno, false))) : ""),
+									   filtered ? 1 : 0, &set->key_array_type, &customers, NULL, read_only, 0);
+	before = MemoryContextSwitchTo(batch);
+	for (;;)
+	{
+		SPITupleTable *table;
+		TupleTableSlot *slot;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(batch);
+		SPI_cursor_fetch(portal, true, SCAN_BATCH);
+		table = SPI_tuptable;
+		if (SPI_processed == 0)
+			break;
+		slot = MakeSingleTupleTableSlot(table->tupdesc, &TTSOpsHeapTuple);
+		segment_row_reader_open(&reader, set, source);
+		for (uint64 i = 0, n = SPI_processed; i < n; i++)
+		{
+			Row			row;
+
+			ExecStoreHeapTuple(table->vals[i], slot, false);
+			segment_read_row(&reader, slot, &row);
+			take(&row, argument);
+		}
+		segment_row_reader_close(&reader);
+		ExecDropSingleTupleTableSlot(slot);
+		SPI_freetuptable(table);
+	}
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(batch);
+	SPI_cursor_close(portal);
+	segment_resume(&caller);
 }
 
 /* Whether two rows count for the same: nothing to do for an update between them. */

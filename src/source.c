@@ -246,6 +246,7 @@ make_traceable(Link *link, Source *source, Node *outer, Oid opno)
 	FieldMapping *key = &source->fields[FIELD_KEY];
 
 	link->traceable = true;
+	link->may_raise = may_raise_walker(outer, NULL);
 	link->outer_sql = deparse_expression(outer, deparse_context_for("t", source->relid), true, false);
 	if (key->attno != 0)
 		link->rows_sql = psprintf("SELECT t.%s FROM %s t WHERE (%s) %s ANY ($1)",

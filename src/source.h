@@ -43,6 +43,7 @@ typedef struct Link
 	bool		traceable;		/* rows of the source can be found from its rows */
 	AttrNumber	attno;			/* the watched table's column that is looked up */
 	Oid			type;			/* of that column */
+	bool		may_raise;		/* the source's side of the lookup may */
 	bool		guarded;		/* a foreign key: a new row cannot have been named before */
 	char	   *outer_sql;		/* the source's side, over its row "t" */
 	char	   *rows_sql;		/* keys of the rows that look up any of $1 */

@@ -482,15 +482,15 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 	if (!ruleset->valid)
 		return 0;
 	sql = psprintf("SELECT * FROM (SELECT " FACTS_COLUMNS("f") ", s.held, s.since"
-				   " FROM segment.facts f LEFT JOIN segment.standings s"
-				   " ON s.customer_id OPERATOR(pg_catalog.=) f.customer_id"
-				   " WHERE (f.is_customer OR s.customer_id IS NOT NULL) AND (%s)"
-				   " UNION ALL"
-				   " SELECT s.customer_id, 0, false, 0, 0, NULL, NULL, 0, 0, s.held, s.since"
-				   " FROM segment.standings s WHERE NOT EXISTS (SELECT FROM segment.facts f"
-				   " WHERE f.customer_id OPERATOR(pg_catalog.=) s.customer_id)) AS u"
+				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id"
+				   " WHERE (f.is_customer OR s.customer_id IS NOT NULL) AND (%s)%s) AS u"
 				   " ORDER BY u.customer_id%s",
-				   filter ? filter : "true", set->key_order);
+				   filter ? filter : "true",
+				   filter ? "" : " UNION ALL"
+				   " SELECT s.customer_id, 0, false, 0, 0, NULL, NULL, 0, 0, s.held, s.since"
+				   " FROM segment.standings s WHERE NOT EXISTS"
+				   " (SELECT FROM segment.facts f WHERE f.customer_id = s.customer_id)",
+				   set->key_order);
 	segment_become(set->owner, true, &caller);
 	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, false, 0);
 	batch_context = AllocSetContextCreate(CurrentMemoryContext, "segment judge", ALLOCSET_DEFAULT_SIZES);

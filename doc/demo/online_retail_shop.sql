@@ -10,6 +10,7 @@
 \echo '-- A year of a British wholesaler is being read: 541,909 invoice lines …'
 
 SET client_min_messages = warning;
+SET timezone = 'Europe/London';
 CREATE SCHEMA shop;
 
 CREATE TABLE shop.invoice_lines (
@@ -29,9 +30,9 @@ CREATE TABLE shop.customers (
 );
 CREATE TABLE shop.invoices (
 	number      text PRIMARY KEY,
-	customer_id integer REFERENCES shop.customers,          -- NULL: sold over the counter
+	customer_id integer REFERENCES shop.customers,           -- NULL: sold over the counter
 	amount      numeric NOT NULL,
-	invoiced_at timestamp NOT NULL                          -- the clock on the wall, no time zone: as in half of all shops
+	invoiced_at timestamptz NOT NULL
 );
 CREATE TABLE shop.credit_notes (LIKE shop.invoices INCLUDING ALL);
 
@@ -44,7 +45,7 @@ INSERT INTO shop.customers
 -- with C takes goods back.  The last day is kept for later.
 CREATE TABLE shop.ledger AS
 	SELECT invoice AS number, min(customer) AS customer_id, sum(quantity * unit_price) AS amount,
-	       min(invoiced_at) AS invoiced_at, starts_with(invoice, 'C') AS is_return
+	       min(invoiced_at) AT TIME ZONE 'Europe/London' AS invoiced_at, starts_with(invoice, 'C') AS is_return
 	  FROM shop.invoice_lines GROUP BY invoice;
 
 INSERT INTO shop.invoices

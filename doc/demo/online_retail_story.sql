@@ -4,6 +4,7 @@
 \pset footer off
 \pset null '·'
 \set SHOW_CONTEXT never
+SET timezone = 'Europe/London';
 
 \echo
 \echo '== 2. segment is attached to it ================================================================='
@@ -12,18 +13,19 @@
 CREATE EXTENSION segment;
 
 \o /dev/null
-SELECT segment.configure(timezone => 'Europe/London', country_code => '44', currency => 'GBP', money_unit => 0.01);
+SELECT segment.configure(timezone => 'Europe/London', country_code => '44',
+	currency => 'GBP', money_unit => 0.01);
 
 \echo
 \echo '-- No column is added to the shop\'s tables, no line to its application. Arguments are columns of'
-\echo '-- the table or expressions over its row; times without a zone are London\'s.'
+\echo '-- the table or expressions over its row.'
 \echo
 \timing on
 SELECT segment.attach_customers('shop.customers', key => 'id', country => 'country');
 SELECT segment.attach_orders('shop.invoices', key => 'number', customer => 'customer_id',
-	amount => 'amount', at => 'invoiced_at', at_zone => 'Europe/London');
+	amount => 'amount', at => 'invoiced_at');
 SELECT segment.attach_returns('shop.credit_notes', key => 'number', customer => 'customer_id',
-	amount => 'amount', at => 'invoiced_at', at_zone => 'Europe/London');
+	amount => 'amount', at => 'invoiced_at');
 
 \o
 
@@ -80,7 +82,8 @@ SELECT action, old_tier, new_tier, count(*) AS customers
 \echo
 \echo '== 4. What a shop does all day =================================================================='
 \echo
-\echo '-- 12346 bought 74,215 jars and took every one back. Somebody deletes the credit note, and thinks better of it.'
+\echo '-- 12346 bought 74,215 jars and took every one back. Somebody deletes the credit note, and'
+\echo '-- thinks better of it.'
 \echo
 SELECT tier_name, value FROM segment.customer_tiers WHERE customer_id = 12346;
 BEGIN;

@@ -151,5 +151,6 @@ ANALYZE shop.customers, shop.orders, shop.returns;
 \set ECHO queries
 SELECT id, full_name, phone, sex, birth_date, province FROM shop.customers ORDER BY id LIMIT 5;
 
-SELECT status, count(*) AS orders, count(*) FILTER (WHERE customer_id IS NULL) AS walk_in, sum(total) AS vnd
+SELECT status, count(*) AS orders, count(*) FILTER (WHERE customer_id IS NULL) AS walk_in,
+	sum(total) AS vnd
   FROM shop.orders GROUP BY status ORDER BY status;

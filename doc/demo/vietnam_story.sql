@@ -12,26 +12,27 @@
 CREATE EXTENSION segment;
 
 \o /dev/null
-SELECT segment.configure(timezone => 'Asia/Ho_Chi_Minh', country_code => '84', currency => 'VND', money_unit => 1);
+SELECT segment.configure(timezone => 'Asia/Ho_Chi_Minh', country_code => '84',
+	currency => 'VND', money_unit => 1);
 
 \echo
 \echo '-- No column is added to the shop\'s tables, no line to its application. Arguments are columns of'
 \echo '-- the table or expressions over its row.'
 \echo
 \timing on
-SELECT segment.attach_customers('shop.customers', key => 'id', name => 'full_name', phone => 'phone',
-	email => 'email', sex => 'sex', birth_date => 'birth_date', address => 'address', region => 'province',
-	tags => 'tags', member_since => 'joined_at', added_at => 'created_at',
-	counted_when => 'deleted_at IS NULL');
+SELECT segment.attach_customers('shop.customers', key => 'id', name => 'full_name',
+	phone => 'phone', email => 'email', sex => 'sex', birth_date => 'birth_date',
+	address => 'address', region => 'province', tags => 'tags', member_since => 'joined_at',
+	added_at => 'created_at', counted_when => 'deleted_at IS NULL');
 
-SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total',
-	at => 'created_at', counted_when => $$status = 'completed'$$);
+SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id',
+	amount => 'total', at => 'created_at', counted_when => $$status = 'completed'$$);
 
 \echo
 \echo '-- A return names its order, and the order its customer: no trigger to write, no join to remember.'
 \echo
-SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'refund',
-	at => 'created_at', counted_when => $$state = 'settled'$$);
+SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id',
+	amount => 'refund', at => 'created_at', counted_when => $$state = 'settled'$$);
 
 \o
 

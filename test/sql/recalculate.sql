@@ -1,0 +1,69 @@
+-- Stored against recomputed: verify() names what differs, recalculation mends it and says how many.
+SET client_min_messages = warning;
+DROP EXTENSION segment CASCADE;
+CREATE EXTENSION segment;
+CREATE SCHEMA shop;
+CREATE TABLE shop.customers (id int PRIMARY KEY);
+CREATE TABLE shop.orders (id int PRIMARY KEY, customer_id int, total numeric, at timestamptz);
+CREATE TABLE shop.returns (id int PRIMARY KEY, order_id int, amount numeric, at timestamptz);
+INSERT INTO shop.customers SELECT generate_series(1, 12);
+INSERT INTO shop.orders SELECT g, g % 12 + 1, 60, '2026-01-01'::timestamptz + g * interval '1 day' FROM generate_series(1, 24) g;
+INSERT INTO shop.returns SELECT g, g, 10, '2026-02-01' FROM generate_series(1, 6) g;
+SELECT segment.attach_customers('shop.customers', key => 'id');
+SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at');
+SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at');
+INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('low', 'Low', 0, 119), ('high', 'High', 120, NULL);
+SELECT tier, customers FROM segment.tier_sizes;
+SELECT segment.recalculate();
+SELECT sum(version) AS versions FROM segment.facts \gset before_
+-- spoil every kind of thing that is stored
+UPDATE segment.facts SET amount_ordered = 0 WHERE customer_id = 1;
+UPDATE segment.facts SET last_order_at = NULL, number_of_orders = 7 WHERE customer_id = 2;
+UPDATE segment.facts SET is_customer = false WHERE customer_id = 3;
+DELETE FROM segment.facts WHERE customer_id = 4;
+INSERT INTO segment.facts (customer_id, is_customer) VALUES (99, true);
+UPDATE segment.standings SET held = '{}', since = '{}' WHERE customer_id = 5;
+UPDATE segment.standings SET held = held || 12345, since = since || now() WHERE customer_id = 6;
+INSERT INTO segment.standings VALUES (98, '{1}', ARRAY[now()]);
+DELETE FROM segment.counted_3 WHERE key = 1;
+UPDATE segment.counted_3 SET amount = 11 WHERE key = 2;
+INSERT INTO segment.counted_3 VALUES (77, 7, 5, now());
+SELECT customer_id, figure, stored IS NULL AS nothing_stored, expected IS NULL AS nothing_expected FROM segment.verify() ORDER BY 1, 2;
+-- only the customers named
+SELECT segment.recalculate_customers('{1,2}');
+SELECT DISTINCT customer_id FROM segment.verify() ORDER BY 1;
+SELECT segment.recalculate_customers('{NULL,1,2,1}');
+SELECT segment.recalculate_customers('{}');
+-- everyone
+SELECT segment.recalculate();
+SELECT * FROM segment.verify();
+SELECT segment.recalculate();
+SELECT customer_id, action, cause FROM segment.changes WHERE cause = 'recalculation' ORDER BY 1, version;
+-- in batches, committed one by one; keys without facts are found too
+UPDATE segment.facts SET amount_ordered = 1000;
+DELETE FROM segment.facts WHERE customer_id = 12;
+DO $$ BEGIN
+	SET LOCAL client_min_messages = error;
+	CALL segment.recalculate_in_batches(5);
+END $$;
+SELECT * FROM segment.verify();
+CALL segment.recalculate_in_batches();
+BEGIN;
+CALL segment.recalculate_in_batches();
+ROLLBACK;
+-- what a right state is recalculated to writes nothing
+SELECT sum(version) AS versions FROM segment.facts \gset before_
+SELECT segment.recalculate();
+SELECT sum(version) = :before_versions AS untouched FROM segment.facts;
+-- stale marks are cleared by recalculate()
+INSERT INTO segment.stale_marks VALUES (2, 'a test');
+SELECT item, source, state, detail FROM segment.status() WHERE state = 'stale';
+SELECT bool_and(stale) FROM segment.customers;
+SELECT source, stale, stale_because FROM segment.sources;
+SELECT segment.recalculate();
+SELECT bool_or(stale) FROM segment.customer_tiers;
+-- not inside a trigger, whose statement's own rows are still to come
+CREATE FUNCTION shop.nosy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM segment.recalculate(); RETURN NULL; END $$;
+CREATE TRIGGER nosy AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.nosy();
+INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01');
+DROP SCHEMA shop CASCADE;
