@@ -43,6 +43,7 @@ typedef struct Recomputation
 	MemoryContext context;
 	Tuplestorestate *totals;	/* figures per customer, of each source */
 	TupleDesc	totals_desc;
+	Tuplestorestate *computed;	/* the same put together */
 	Tuplestorestate *differences;	/* verify(): rows to return */
 } Recomputation;
 
@@ -92,6 +93,16 @@ begin_recomputation(Recomputation *work, SourceSet *set, Datum customers, bool w
 	work->context = CurrentMemoryContext;
 	work->totals_desc = totals_desc(set);
 	work->totals = tuplestore_begin_heap(false, false, work_mem);
+}
+
+/* Rows named for statements are done with. */
+static void
+forget_rows(const char *name, Tuplestorestate *rows)
+{
+	if (rows == NULL)
+		return;
+	SPI_unregister_relation(name);
+	tuplestore_end(rows);
 }
 
 /* Run SQL in which $1, where wanted, is the array of customers, as some role. */
@@ -220,8 +231,7 @@ totals_of_rows(Recomputation *work, Source *source)
 		"SELECT coalesce(s.key::text, ''), s.reason FROM source_rows s WHERE s.reason IS NOT NULL", left);
 	segment_name_rows("left_now", left_now_desc(), left);
 	write_left_out(work, source);
-	SPI_unregister_relation("left_now");
-	tuplestore_end(left);
+	forget_rows("left_now", left);
 }
 
 static void
@@ -344,8 +354,7 @@ totals_of_direct(Recomputation *work, Source *source)
 		segment_scan_direct(work->set, source, work->customers, !work->writes, put_scanned_row, &put);
 		segment_name_rows("source_rows", desc, rows);
 		totals_of_rows(work, source);
-		SPI_unregister_relation("source_rows");
-		tuplestore_end(rows);
+		forget_rows("source_rows", rows);
 	}
 	tuplestore_end(direct.totals);
 	tuplestore_end(direct.left);
@@ -374,6 +383,8 @@ join_linked(void *argument)
 	Source	   *orders = by_order ? &set->sources[source->order_source] : NULL;
 	TupleDesc	raw_desc = rows_desc(set, source, by_order);
 	Tuplestorestate *raw = tuplestore_begin_heap(false, false, work_mem);
+	Tuplestorestate *named = NULL;
+	Tuplestorestate *asked_orders = NULL;
 	bool		keyed = source->role == ROLE_CUSTOMERS || source->fields[FIELD_CUSTOMER].mapped;
 	const char *asked = "";
 
@@ -382,8 +393,8 @@ join_linked(void *argument)
 	else if (work->customers)
 	{
 		TupleDesc	asked_desc = CreateTemplateTupleDesc(1);
-		Tuplestorestate *asked_orders = tuplestore_begin_heap(false, false, work_mem);
 
+		asked_orders = tuplestore_begin_heap(false, false, work_mem);
 		TupleDescInitEntry(asked_desc, 1, "key", getBaseType(orders->fields[FIELD_KEY].type), -1, 0);
 		run(work, orders->owner,
 			psprintf("SELECT o.key::%s FROM %s o WHERE o.customer = ANY ($1)",
@@ -407,8 +418,8 @@ join_linked(void *argument)
 	if (by_order)
 	{
 		TupleDesc	named_desc = CreateTemplateTupleDesc(2);
-		Tuplestorestate *named = tuplestore_begin_heap(false, false, work_mem);
 
+		named = tuplestore_begin_heap(false, false, work_mem);
 		TupleDescInitEntry(named_desc, 1, "key", getBaseType(orders->fields[FIELD_KEY].type), -1, 0);
 		TupleDescInitEntry(named_desc, 2, "customer_id", set->key_type, -1, 0);
 		run(work, orders->owner,
@@ -426,12 +437,9 @@ join_linked(void *argument)
 				 " WHERE r.order_key IS NULL OR o.key IS NOT NULL" : "",
 				 only_asked(work, "s.customer_id"), not_anonymous(set, "s.customer_id")),
 		linked->rows);
-	if (by_order)
-		SPI_unregister_relation("named_orders");
-	if (by_order && work->customers)
-		SPI_unregister_relation("asked_orders");
-	SPI_unregister_relation("raw_rows");
-	tuplestore_end(raw);
+	forget_rows("named_orders", named);
+	forget_rows("asked_orders", asked_orders);
+	forget_rows("raw_rows", raw);
 }
 
 /* Row by row, by key: what raises is left out. */
@@ -515,8 +523,7 @@ totals_of_linked(Recomputation *work, Source *source)
 		else
 			compare_ledger(work, source);
 	}
-	SPI_unregister_relation("source_rows");
-	tuplestore_end(linked.rows);
+	forget_rows("source_rows", linked.rows);
 }
 
 static void
@@ -529,21 +536,18 @@ totals_of_source(Recomputation *work, Source *source)
 }
 
 /* Put the sources' totals together: rows "computed", one per customer. */
-static Tuplestorestate *
+static void
 compute(Recomputation *work)
 {
-	Tuplestorestate *computed = tuplestore_begin_heap(true, false, work_mem);
-
+	work->computed = tuplestore_begin_heap(true, false, work_mem);
 	segment_name_rows("totals", work->totals_desc, work->totals);
 	run(work, work->set->owner,
 		"SELECT t.customer_id, bool_or(t.is_customer), sum(t.number_of_orders)::bigint,"
 		" sum(t.amount_ordered), min(t.first_order_at), max(t.last_order_at),"
 		" sum(t.number_of_returns)::bigint, sum(t.amount_returned)"
-		" FROM totals t GROUP BY t.customer_id", computed);
-	SPI_unregister_relation("totals");
-	tuplestore_end(work->totals);
-	segment_name_rows("computed", work->totals_desc, computed);
-	return computed;
+		" FROM totals t GROUP BY t.customer_id", work->computed);
+	forget_rows("totals", work->totals);
+	segment_name_rows("computed", work->totals_desc, work->computed);
 }
 
 static double
@@ -605,7 +609,7 @@ segment_fill(SourceSet *set, Source *source)
 	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)",
 					  CAUSE_ATTACH, source->name, NULL, NULL);
 	tell_filled(&work, source);
-	SPI_unregister_relation("computed");
+	forget_rows("computed", work.computed);
 }
 
 /*
@@ -652,7 +656,7 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 		" SELECT c.* FROM computed c WHERE NOT EXISTS"
 		" (SELECT FROM segment.facts f WHERE f.customer_id = c.customer_id)"
 		" RETURNING customer_id", wrong);
-	SPI_unregister_relation("computed");
+	forget_rows("computed", work.computed);
 
 	if (customers)
 	{
@@ -672,8 +676,7 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 				 " AND f.number_of_orders = 0 AND f.number_of_returns = 0%s", asked), NULL);
 	segment_name_rows("wrong", wrong_desc, wrong);
 	run(&work, set->owner, "SELECT count(DISTINCT w.customer_id) FROM wrong w", NULL);
-	SPI_unregister_relation("wrong");
-	tuplestore_end(wrong);
+	forget_rows("wrong", wrong);
 	{
 		bool		isnull;
 
@@ -786,7 +789,7 @@ add_missing_customers(SourceSet *set)
 		psprintf("INSERT INTO segment.facts (customer_id) SELECT c.customer_id FROM computed c"
 				 " WHERE NOT EXISTS (SELECT FROM segment.facts f WHERE f.customer_id = c.customer_id)"
 				 " ORDER BY c.customer_id%s ON CONFLICT DO NOTHING", set->key_order), NULL);
-	SPI_unregister_relation("computed");
+	forget_rows("computed", work.computed);
 	tuplestore_end(work.differences);
 }
 
@@ -983,6 +986,7 @@ segment_verify(PG_FUNCTION_ARGS)
 	compute(&work);
 	run(&work, set->owner, verify_facts_sql, differences);
 	run(&work, set->owner, verify_tiers_sql, differences);
+	forget_rows("computed", work.computed);
 	segment_sources_release();
 	SPI_finish();
 

@@ -294,8 +294,9 @@ sub deleted_and_again
 	return;
 }
 
-# Statements that insert and update at once: two kinds of trigger run, one after the other. So that a customer has one
-# total after the statement and not one between, what is there already belongs to odd customers only.
+# Statements that insert and update at once: two kinds of trigger run, one after
+# the other. So that a customer has one total after the statement and none in
+# between, what is there already belongs to customers with odd keys only.
 sub by_upsert
 {
 	my ($day, @rows) = @_;
@@ -362,7 +363,8 @@ sub edit
 
 # --- the year ---
 
-# customers who are away for a while: their orders go on, and count from the moment they are back
+# Customers who are away for a while: their orders go on, and count from the
+# moment they are back.
 my %absent;
 my %away = map { one_of(@others) => 1 } 1 .. 40;
 
@@ -371,16 +373,15 @@ run_sql('\o /dev/null');
 # The session's own zone must not matter.
 run_sql("SET timezone = 'Asia/Tokyo';");
 
-my %kind_of_day;
 my @loaded;
-my $edited = 0;
 for my $n (0 .. $#days)
 {
 	my $today = $days[$n];
 	my @rows = @{ $day{$today} };
 	run_sql("-- $today");
 
-	# On the last day one customer buys 80,995 pieces and brings them back twelve minutes later; on the first, too, every sale is one statement.
+	# On the last day one customer buys 80,995 pieces and brings them back twelve
+	# minutes later: then, and on the first day, every sale is a statement.
 	my @weighted = (
 		(\&one_by_one) x 30, (\&by_copy) x 20, (\&by_select) x 15, (\&amounts_later) x 8, (\&as_carts) x 9,
 		(\&customers_later) x 8, (\&deleted_and_again) x 5, (\&by_upsert) x 3, ($can_merge ? \&by_merge : \&by_upsert) x 3);
@@ -412,7 +413,6 @@ for my $n (0 .. $#days)
 		{
 			next if $invoice->{edited}++ || ($invoice->{customer} // 0) == 16446;
 			edit($n, $invoice);
-			$edited++;
 		}
 	}
 	push @loaded, @rows;

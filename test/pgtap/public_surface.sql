@@ -1,0 +1,92 @@
+-- What the extension shows to the world: names, comments, rights, search_path.
+\set ON_ERROR_STOP on
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE SCHEMA shop;
+CREATE TABLE shop.customers (id bigint PRIMARY KEY);
+CREATE TABLE shop.orders (id bigint PRIMARY KEY, customer_id bigint, total numeric, at timestamptz);
+CREATE TABLE shop.returns (id bigint PRIMARY KEY, order_id bigint, amount numeric, at timestamptz);
+DO $$ BEGIN
+	PERFORM segment.attach_customers('shop.customers', key => 'id');
+	PERFORM segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at');
+	PERFORM segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at');
+END $$;
+
+SELECT plan(13);
+
+SELECT set_eq(
+	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
+	   WHERE p.pronamespace = 'segment'::regnamespace AND p.proname NOT LIKE '\_%' $$,
+	ARRAY[
+		'attach_customers("table" regclass, key text, name text, given_name text, phone text, email text, sex text, birth_date text, birth_day text, birth_month text, birth_year text, address text, country text, region text, city text, ward text, tags text, member_since text, added_at text, anonymous text[], counted_when text, at_zone text, watch regclass[])',
+		'attach_orders("table" regclass, customer text, amount text, at text, key text, at_zone text, currency text, counted_when text, watch regclass[])',
+		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass)',
+		'configure(timezone text, country_code text, currency text, money_unit numeric)',
+		'detach("table" regclass, role text)',
+		'recalculate()',
+		'recalculate_customers(customer_ids bigint[])',
+		'recalculate_in_batches(IN batch_size integer)',
+		'status(OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)',
+		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)'
+	],
+	'public functions are these; whatever is added must be listed here and in the reference');
+
+SELECT set_eq(
+	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
+	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
+	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
+		  'customers (view)', 'facts', 'former_tiers', 'ladders', 'left_out', 'rule_id (sequence)', 'ruleset', 'settings',
+		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
+		  'tier_sizes (view)', 'tiers'],
+	'tables, views and sequences are these');
+
+SELECT is_empty(
+	$$ SELECT p.oid::regprocedure FROM pg_proc p
+	   WHERE p.pronamespace = 'segment'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL $$,
+	'every function has a comment');
+SELECT is_empty(
+	$$ SELECT c.oid::regclass FROM pg_class c
+	   WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') AND obj_description(c.oid, 'pg_class') IS NULL $$,
+	'every table, view and sequence has a comment');
+SELECT isnt(obj_description('segment'::regnamespace, 'pg_namespace'), NULL, 'the schema has a comment');
+
+SELECT is_empty(
+	$$ SELECT p.oid::regprocedure FROM pg_proc p
+	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
+		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner)) $$,
+	'nobody but the owner may call anything until it is granted');
+SELECT is_empty(
+	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
+	   WHERE c.relnamespace = 'segment'::regnamespace AND a.grantee <> c.relowner $$,
+	'nobody but the owner may read or write any table or view');
+SELECT ok(NOT has_schema_privilege('public', 'segment', 'USAGE'), 'PUBLIC has no right on the schema');
+
+SELECT is_empty(
+	$$ SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+	   WHERE p.pronamespace = 'segment'::regnamespace AND l.lanname <> 'c'
+		 AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false) $$,
+	'every function that is not C pins its search_path');
+SELECT is_empty(
+	$$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
+	'no function is SECURITY DEFINER: identities are switched in C, one step at a time');
+
+SELECT is_empty(
+	$$ SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
+	   WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'segment' AND d.deptype = 'e'
+		 AND d.classid = 'pg_class'::regclass
+		 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relname IN
+			('facts', 'standings', 'changes', 'counted_3', 'source_1', 'source_2', 'source_3', 'customers', 'customer_tiers')) $$,
+	'what attaching made is no member of the extension, so it is dumped');
+SELECT is_empty(
+	$$ SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
+	   WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'segment' AND d.deptype = 'e'
+		 AND NOT (pg_identify_object(d.classid, d.objid, d.objsubid)).identity LIKE '%segment%' $$,
+	'every member of the extension lives in schema segment');
+SELECT set_eq(
+	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'segment' $$,
+	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.left_out', 'segment.rule_id', 'segment.ladders', 'segment.tiers'],
+	'what the merchant decided is dumped');
+
+SELECT * FROM finish();
+ROLLBACK;
