@@ -20,7 +20,7 @@ cd "$(dirname "$0")"
 SIZE=${SIZE:-small}
 case $SIZE in
     toy)   : "${CUSTOMERS:=500}"    "${ORDERS:=50}"   "${COPIED:=500}"    "${ROUNDS:=1}" ;;
-    small) : "${CUSTOMERS:=100000}" "${ORDERS:=4000}" "${COPIED:=100000}" "${ROUNDS:=9}" ;;
+    small) : "${CUSTOMERS:=100000}" "${ORDERS:=3000}" "${COPIED:=100000}" "${ROUNDS:=9}" ;;
     *)     echo "bench: SIZE=$SIZE is not known; toy or small" >&2; exit 2 ;;
 esac
 [ "$SIZE" = toy ] || [ "$ROUNDS" -ge 5 ] || { echo "bench: ROUNDS=$ROUNDS is too few for a median; at least 5" >&2; exit 2; }

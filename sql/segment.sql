@@ -29,7 +29,7 @@ SELECT pg_catalog.pg_extension_config_dump('segment.settings', '');
 COMMENT ON TABLE segment.settings IS 'what segment.configure() was told; read view segment.configuration';
 
 CREATE FUNCTION segment._setting(setting text) RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(
@@ -41,7 +41,6 @@ AS $$
 			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
 		END)
 $$;
-REVOKE ALL ON FUNCTION segment._setting(text) FROM PUBLIC;
 COMMENT ON FUNCTION segment._setting(text) IS 'the value of one setting in force, given or default (internal)';
 
 CREATE VIEW segment.configuration AS
@@ -75,7 +74,7 @@ CREATE TABLE segment.attachments (
 	relation regclass NOT NULL,
 	role text COLLATE "C" NOT NULL,
 	arguments jsonb NOT NULL,
-	order_source integer REFERENCES segment.attachments (id),
+	order_source integer,
 	watch regclass[] NOT NULL DEFAULT '{}',
 	attached_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	attached_by text NOT NULL DEFAULT session_user,
@@ -173,30 +172,30 @@ CREATE TABLE segment.former_tiers (
 REVOKE ALL ON segment.former_tiers FROM PUBLIC;
 COMMENT ON TABLE segment.former_tiers IS 'tiers deleted in this transaction, until their holders have been re-ranked (internal)';
 
--- Read through functions, whose row estimates are right before anything is analysed.
+-- Views read these through functions: their row estimates are right before
+-- anything is analysed, and whoever may read a view needs no right on what lies
+-- behind it.
 
 CREATE FUNCTION segment._active_ladders(OUT code text, OUT figure text, OUT programme text, OUT is_default boolean)
 RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 2
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 2
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.code, l.figure, l.programme, l.is_default FROM segment.ladders l WHERE l.active
 $$;
-REVOKE ALL ON FUNCTION segment._active_ladders() FROM PUBLIC;
 COMMENT ON FUNCTION segment._active_ladders() IS 'ladders in force (internal)';
 
 CREATE FUNCTION segment._ranked_tiers(
 	OUT id integer, OUT ladder text, OUT code text, OUT name text, OUT min_value numeric,
 	OUT points_floor numeric, OUT active boolean, OUT rank integer)
 RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 8
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 8
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT t.id, t.ladder, t.code, t.name, t.min_value, t.points_floor, t.active,
 		   coalesce(t.rank, (row_number() OVER (PARTITION BY t.ladder ORDER BY t.min_value))::integer)
 	FROM segment.tiers t
 $$;
-REVOKE ALL ON FUNCTION segment._ranked_tiers() FROM PUBLIC;
 COMMENT ON FUNCTION segment._ranked_tiers() IS 'tiers with the rank in force (internal)';
 
 CREATE FUNCTION segment._rules_lock() RETURNS trigger
@@ -205,7 +204,7 @@ REVOKE ALL ON FUNCTION segment._rules_lock() FROM PUBLIC;
 COMMENT ON FUNCTION segment._rules_lock() IS 'trigger before a change of ladders or tiers: keeps sales out of the judging until commit (internal)';
 
 CREATE FUNCTION segment._rule_row() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -357,10 +356,12 @@ REVOKE ALL ON PROCEDURE segment.recalculate_in_batches(integer) FROM PUBLIC;
 COMMENT ON PROCEDURE segment.recalculate_in_batches(integer) IS 'the same, some customers at a time, committing after each batch and telling percent and remaining time';
 
 CREATE FUNCTION segment._stale() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT EXISTS (SELECT FROM segment.stale_marks) $$;
-REVOKE ALL ON FUNCTION segment._stale() FROM PUBLIC;
+AS $$
+	SELECT EXISTS (SELECT FROM segment.stale_marks)
+		OR EXISTS (SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL)
+$$;
 COMMENT ON FUNCTION segment._stale() IS 'whether the state of any source may be wrong (internal)';
 
 -- everything with a customer key in it, made with the type of the merchant's key
@@ -557,19 +558,17 @@ COMMENT ON FUNCTION segment._drop_customer_objects() IS 'drop what segment._crea
 CREATE FUNCTION segment._watched(source integer) RETURNS regclass[]
 LANGUAGE c STABLE STRICT
 AS 'MODULE_PATHNAME', 'segment_watched';
-REVOKE ALL ON FUNCTION segment._watched(integer) FROM PUBLIC;
 COMMENT ON FUNCTION segment._watched(integer) IS 'tables whose changes reach a source through its expressions (internal)';
 
 CREATE FUNCTION segment._index_advice(source integer) RETURNS text
 LANGUAGE c STABLE STRICT
 AS 'MODULE_PATHNAME', 'segment_index_advice';
-REVOKE ALL ON FUNCTION segment._index_advice(integer) FROM PUBLIC;
 COMMENT ON FUNCTION segment._index_advice(integer) IS 'indexes on the merchant''s table that recomputation would use and that are missing (internal)';
 
 CREATE VIEW segment.sources AS
 	SELECT a.relation AS source,
 		   a.role,
-		   pg_catalog.format('segment.source_%s', a.id)::regclass AS mapping,
+		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) AS mapping,
 		   a.arguments OPERATOR(pg_catalog.-) 'reads_shop_zone'::text AS arguments,
 		   segment._watched(a.id) AS watched,
 		   (SELECT coalesce(pg_catalog.sum(o.n), 0)::bigint FROM segment.left_out o
@@ -577,8 +576,10 @@ CREATE VIEW segment.sources AS
 		   segment._index_advice(a.id) AS advice,
 		   a.attached_at,
 		   a.attached_by,
-		   (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale_because,
-		   EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
+		   CASE WHEN pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL THEN 'the table was dropped'
+				ELSE (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) END AS stale_because,
+		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL
+			OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
 	FROM segment.attachments a;
 REVOKE ALL ON segment.sources FROM PUBLIC;
 COMMENT ON VIEW segment.sources IS 'what is attached: table, role, the view that is its mapping, the arguments as given, tables watched, rows left out, missing indexes, whether its state can be trusted';
@@ -600,7 +601,7 @@ BEGIN
 		RETURN NEXT;
 		RETURN;
 	END IF;
-	SELECT count(DISTINCT m.source) INTO rows FROM segment.stale_marks m;
+	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
 	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
 	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
 	hint := CASE WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;

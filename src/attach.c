@@ -40,6 +40,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -261,6 +262,8 @@ check_relation(Relation relation)
 		refuse_relation(relation, "an unlogged table", "It would be empty after a crash while the figures are not; use ALTER TABLE … SET LOGGED.");
 	if (relation->rd_rel->relispartition)
 		refuse_relation(relation, "a partition", "Statements on the partitioned table above it would not be seen.");
+	if (has_superclass(RelationGetRelid(relation)))
+		refuse_relation(relation, "an inheritance child", "Statements on the table above it would not be seen.");
 	if (find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL)
 		refuse_relation(relation, "a table with inheritance children", "Statements on the children would not be seen; attach a table without children.");
 }
@@ -324,6 +327,8 @@ typedef struct VolatilityCheck
 	Oid			stable_function;	/* of the merchant's */
 } VolatilityCheck;
 
+static const char *sql_value_function;
+
 static bool
 check_function(Oid funcid, void *context)
 {
@@ -337,15 +342,15 @@ check_function(Oid funcid, void *context)
 			check->volatile_function = funcid;
 			break;
 		default:
-			if (funcid < FirstNormalObjectId)
+			if (funcid == F_NOW || funcid == F_TRANSACTION_TIMESTAMP || funcid == F_STATEMENT_TIMESTAMP)
+				sql_value_function = "the time of the transaction";
+			else if (funcid < FirstNormalObjectId)
 				check->session_function = funcid;
 			else
 				check->stable_function = funcid;
 	}
 	return false;
 }
-
-static const char *sql_value_function;
 
 static bool
 volatility_walker(Node *node, VolatilityCheck *check)
@@ -1020,7 +1025,7 @@ explain_zone(Attachment *attachment)
 	Identity	caller;
 	char	   *shown = NULL;
 
-	if (attachment->naive_column == NULL)
+	if (attachment->naive_column == NULL || text_argument(attachment->fcinfo, attachment->arguments->at_zone) != NULL)
 		return;
 	segment_become_merchant(attachment->relation->rd_rel->relowner, true, &caller);
 	segment_execute(psprintf("SELECT to_char(max((t.%1$s)::timestamp), 'YYYY-MM-DD HH24:MI') FROM %2$s t",
@@ -1100,16 +1105,18 @@ watch_links(SourceSet *set, Source *source)
 	{
 		Link	   *link = &source->links[i];
 		Relation	relation = open_table(link->relid);
+		char	   *watched = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+														 RelationGetRelationName(relation));
 
 		if (!link->traceable)
 			ereport(NOTICE,
-					(errmsg("any change of \"%s\" will mark %s stale", RelationGetRelationName(relation), source->name),
+					(errmsg("any change of %s will mark %s stale", watched, source->name),
 					 errdetail("The rows of %s that depend on it cannot be found from its rows.", source->name),
 					 errhint("Look it up by one of its columns: (SELECT … FROM %s w WHERE w.column = an expression over the row).",
-							 quote_identifier(RelationGetRelationName(relation)))));
+							 watched)));
 		else if (link->may_raise)
 			ereport(NOTICE,
-					(errmsg("a change of \"%s\" may mark %s stale", RelationGetRelationName(relation), source->name),
+					(errmsg("a change of %s may mark %s stale", watched, source->name),
 					 errdetail("Rows of %s look it up by %s, which raises for some values; then none can be found.",
 							   source->name, link->outer_sql),
 					 errhint("Look it up by an expression that cannot raise, such as a column of the right type.")));
@@ -1303,15 +1310,14 @@ check_not_needed(SourceSet *set, Source *source)
 					 errdetail("Rows of %s name orders of it.", set->sources[i].name),
 					 errhint("Detach %s first.", set->sources[i].name)));
 	}
-	if (source->role == ROLE_CUSTOMERS)
-		return;
 	segment_become(set->owner, true, &caller);
-	segment_execute(psprintf("SELECT l.code, l.figure FROM segment.ladders l WHERE l.active"
-							 " AND l.figure IN ('amount_spent', %s)"
+	segment_execute(psprintf("SELECT l.code, l.figure FROM segment.ladders l WHERE l.active%s"
 							 " AND EXISTS (SELECT FROM segment.tiers t WHERE t.ladder = l.code AND t.active)"
 							 " ORDER BY l.code LIMIT 1",
-							 source->role == ROLE_ORDERS ? "'amount_ordered', 'number_of_orders'"
-							 : "'amount_returned', 'number_of_returns'"));
+							 source->role == ROLE_ORDERS
+							 ? " AND l.figure IN ('amount_spent', 'amount_ordered', 'number_of_orders')"
+							 : source->role == ROLE_RETURNS
+							 ? " AND l.figure IN ('amount_spent', 'amount_returned', 'number_of_returns')" : ""));
 	segment_resume(&caller);
 	if (SPI_processed > 0)
 	{
@@ -1345,6 +1351,11 @@ segment_detach(PG_FUNCTION_ARGS)
 				 errmsg("argument \"table\" is NULL")));
 	SPI_connect();
 	set = segment_sources_acquire();
+	if (role != NULL && strcmp(role, "customers") != 0 && strcmp(role, "orders") != 0 && strcmp(role, "returns") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no role \"%s\"", role),
+				 errhint("Roles are customers, orders and returns.")));
 	source = find_attached(set, PG_GETARG_OID(0), role);
 	if (!is_owner(source->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));

@@ -1116,7 +1116,10 @@ write_dates(Firing *firing, Values *customers)
 	segment_resume(&caller);
 }
 
-/* Drop facts rows of keys that are no customers and for which nothing counts. */
+/*
+ * Drop facts rows of keys that are no customers and for which nothing counts.
+ * One with a history stays: its version goes on where the history ended.
+ */
 static void
 prune_facts(SourceSet *set, Values *customers)
 {
@@ -1129,7 +1132,9 @@ prune_facts(SourceSet *set, Values *customers)
 	segment_write(segment_plan(&set->plans[PLAN_FACTS_PRUNE],
 							   "DELETE FROM segment.facts f WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
 							   " AND NOT f.is_customer AND f.number_of_orders OPERATOR(pg_catalog.=) 0"
-							   " AND f.number_of_returns OPERATOR(pg_catalog.=) 0",
+							   " AND f.number_of_returns OPERATOR(pg_catalog.=) 0"
+							   " AND NOT EXISTS (SELECT FROM segment.changes h"
+							   " WHERE h.customer_id OPERATOR(pg_catalog.=) f.customer_id)",
 							   1, &set->key_array_type), &array, NULL);
 	segment_resume(&caller);
 }
@@ -1439,8 +1444,6 @@ fire(void *argument)
 	firing.event = work->trigger->tg_event;
 	if (!OidIsValid(work->set->facts))
 		elog(ERROR, "segment.facts does not exist");
-	/* rules cannot change from here to the end of the transaction */
-	LockRelationOid(work->set->facts, RowExclusiveLock);
 	if (TRIGGER_FIRED_BY_TRUNCATE(firing.event))
 		source_truncated(&firing, name, role, work->nested);
 	else

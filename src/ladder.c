@@ -185,7 +185,7 @@ rules_changed(SourceSet *set)
 	if (ruleset->valid)
 	{
 		if (OidIsValid(set->facts))
-			segment_judge_all(set, NULL, CAUSE_RULE, NULL, NULL, NULL);
+			segment_judge_all(set, NULL, false, CAUSE_RULE, NULL, NULL, NULL);
 		segment_execute("DELETE FROM segment.former_tiers");
 	}
 	segment_resume(&caller);

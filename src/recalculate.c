@@ -587,6 +587,7 @@ void
 segment_fill(SourceSet *set, Source *source)
 {
 	Recomputation work;
+	Tuplestorestate *before;
 	double		rows = estimated_rows(source->relid);
 
 	if (rows >= TELL_ROWS)
@@ -606,8 +607,16 @@ segment_fill(SourceSet *set, Source *source)
 				 " last_order_at = greatest(f.last_order_at, excluded.last_order_at),"
 				 " number_of_returns = f.number_of_returns + excluded.number_of_returns,"
 				 " amount_returned = f.amount_returned + excluded.amount_returned", set->key_order), NULL);
-	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)",
+	before = tuplestore_begin_heap(true, false, work_mem);
+	run(&work, set->owner,
+		"SELECT f.customer_id, f.is_customer, f.number_of_orders - c.number_of_orders,"
+		" f.amount_ordered - c.amount_ordered, NULL::timestamptz, NULL::timestamptz,"
+		" f.number_of_returns - c.number_of_returns, f.amount_returned - c.amount_returned"
+		" FROM segment.facts f JOIN computed c ON c.customer_id = f.customer_id", before);
+	segment_name_rows("facts_before", work.totals_desc, before);
+	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)", true,
 					  CAUSE_ATTACH, source->name, NULL, NULL);
+	forget_rows("facts_before", before);
 	tell_filled(&work, source);
 	forget_rows("computed", work.computed);
 }
@@ -623,8 +632,10 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 {
 	Recomputation work;
 	Tuplestorestate *wrong = tuplestore_begin_heap(false, false, work_mem);
+	Tuplestorestate *before = tuplestore_begin_heap(true, false, work_mem);
 	TupleDesc	wrong_desc = CreateTemplateTupleDesc(1);
 	const char *asked;
+	bool		isnull;
 
 	TupleDescInitEntry(wrong_desc, 1, "customer_id", set->key_type, -1, 0);
 	begin_recomputation(&work, set, customers, true);
@@ -632,30 +643,32 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 		totals_of_source(&work, &set->sources[i]);
 	compute(&work);
 	asked = only_asked(&work, "f.customer_id");
+	/* the figures of everyone whose figures are not right */
 	run(&work, set->owner,
-		"UPDATE segment.facts f SET version = f.version + 1, is_customer = c.is_customer,"
-		" number_of_orders = c.number_of_orders, amount_ordered = c.amount_ordered,"
-		" first_order_at = c.first_order_at, last_order_at = c.last_order_at,"
-		" number_of_returns = c.number_of_returns, amount_returned = c.amount_returned"
-		" FROM computed c WHERE f.customer_id = c.customer_id"
-		" AND (f.is_customer, f.number_of_orders, f.amount_ordered, f.first_order_at, f.last_order_at,"
-		" f.number_of_returns, f.amount_returned) IS DISTINCT FROM"
-		" (c.is_customer, c.number_of_orders, c.amount_ordered, c.first_order_at, c.last_order_at,"
-		" c.number_of_returns, c.amount_returned) RETURNING f.customer_id", wrong);
+		psprintf("SELECT coalesce(f.customer_id, c.customer_id), coalesce(f.is_customer, false),"
+				 " coalesce(f.number_of_orders, 0), coalesce(f.amount_ordered, 0), f.first_order_at, f.last_order_at,"
+				 " coalesce(f.number_of_returns, 0), coalesce(f.amount_returned, 0)"
+				 " FROM (SELECT * FROM segment.facts f WHERE true%s) f FULL JOIN computed c ON c.customer_id = f.customer_id"
+				 " WHERE (coalesce(f.is_customer, false), coalesce(f.number_of_orders, 0), coalesce(f.amount_ordered, 0),"
+				 " f.first_order_at, f.last_order_at, coalesce(f.number_of_returns, 0), coalesce(f.amount_returned, 0))"
+				 " IS DISTINCT FROM"
+				 " (coalesce(c.is_customer, false), coalesce(c.number_of_orders, 0), coalesce(c.amount_ordered, 0),"
+				 " c.first_order_at, c.last_order_at, coalesce(c.number_of_returns, 0), coalesce(c.amount_returned, 0))",
+				 asked), before);
+	segment_name_rows("facts_before", work.totals_desc, before);
 	run(&work, set->owner,
-		psprintf("UPDATE segment.facts f SET version = f.version + 1, is_customer = false,"
-				 " number_of_orders = 0, amount_ordered = 0, first_order_at = NULL, last_order_at = NULL,"
-				 " number_of_returns = 0, amount_returned = 0"
-				 " WHERE (f.is_customer OR f.number_of_orders <> 0 OR f.amount_ordered <> 0 OR f.number_of_returns <> 0"
-				 " OR f.amount_returned <> 0 OR f.first_order_at IS NOT NULL)"
-				 " AND NOT EXISTS (SELECT FROM computed c WHERE c.customer_id = f.customer_id)%s"
-				 " RETURNING f.customer_id", asked), wrong);
-	run(&work, set->owner,
-		"INSERT INTO segment.facts (customer_id, is_customer, number_of_orders, amount_ordered,"
-		" first_order_at, last_order_at, number_of_returns, amount_returned)"
-		" SELECT c.* FROM computed c WHERE NOT EXISTS"
-		" (SELECT FROM segment.facts f WHERE f.customer_id = c.customer_id)"
-		" RETURNING customer_id", wrong);
+		psprintf("INSERT INTO segment.facts AS f (customer_id, is_customer, number_of_orders, amount_ordered,"
+				 " first_order_at, last_order_at, number_of_returns, amount_returned)"
+				 " SELECT b.customer_id, coalesce(c.is_customer, false), coalesce(c.number_of_orders, 0),"
+				 " coalesce(c.amount_ordered, 0), c.first_order_at, c.last_order_at,"
+				 " coalesce(c.number_of_returns, 0), coalesce(c.amount_returned, 0)"
+				 " FROM facts_before b LEFT JOIN computed c ON c.customer_id = b.customer_id"
+				 " ORDER BY b.customer_id%s"
+				 " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1, is_customer = excluded.is_customer,"
+				 " number_of_orders = excluded.number_of_orders, amount_ordered = excluded.amount_ordered,"
+				 " first_order_at = excluded.first_order_at, last_order_at = excluded.last_order_at,"
+				 " number_of_returns = excluded.number_of_returns, amount_returned = excluded.amount_returned"
+				 " RETURNING f.customer_id", set->key_order), wrong);
 	forget_rows("computed", work.computed);
 
 	if (customers)
@@ -667,21 +680,19 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 		segment_judge_all(set, psprintf("f.customer_id = ANY (%s::%s[])",
 										quote_literal_cstr(OidOutputFunctionCall(output, customers)),
 										set->key_type_name),
-						  cause, source, wrong, wrong_desc);
+						  true, cause, source, wrong, wrong_desc);
 	}
 	else
-		segment_judge_all(set, NULL, cause, source, wrong, wrong_desc);
+		segment_judge_all(set, NULL, true, cause, source, wrong, wrong_desc);
+	forget_rows("facts_before", before);
 	run(&work, set->owner,
 		psprintf("DELETE FROM segment.facts f WHERE NOT f.is_customer"
-				 " AND f.number_of_orders = 0 AND f.number_of_returns = 0%s", asked), NULL);
+				 " AND f.number_of_orders = 0 AND f.number_of_returns = 0"
+				 " AND NOT EXISTS (SELECT FROM segment.changes h WHERE h.customer_id = f.customer_id)%s", asked), NULL);
 	segment_name_rows("wrong", wrong_desc, wrong);
 	run(&work, set->owner, "SELECT count(DISTINCT w.customer_id) FROM wrong w", NULL);
 	forget_rows("wrong", wrong);
-	{
-		bool		isnull;
-
-		return (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
+	return (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
 static void
@@ -708,6 +719,19 @@ refuse_in_trigger(const char *doing)
 				 errhint("Call it after the statement.")));
 }
 
+/* Sources whose table or mapping was dropped with CASCADE are detached. */
+static void
+forget_dropped_sources(SourceSet *set)
+{
+	Identity	caller;
+
+	segment_become(set->owner, true, &caller);
+	segment_execute("DELETE FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL");
+	if (SPI_processed > 0)
+		segment_sources_changed(set->attachments);
+	segment_resume(&caller);
+}
+
 /* segment.recalculate() */
 Datum
 segment_recalculate(PG_FUNCTION_ARGS)
@@ -721,6 +745,7 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	set = segment_sources_acquire();
 	require_customers(set);
 	segment_lock_facts(set, "recalculate");
+	forget_dropped_sources(set);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	{
 		Identity	caller;
@@ -826,6 +851,40 @@ count_facts(SourceSet *set)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
+/*
+ * The marks that a run in batches will clear: those seen before its first
+ * batch.  A mark of a transaction still open then may be about a customer whose
+ * batch is done.
+ */
+static Datum
+read_stale_marks(SourceSet *set, MemoryContext context)
+{
+	MemoryContext before;
+	Identity	caller;
+	Datum		marks;
+	bool		isnull;
+
+	segment_become(set->owner, true, &caller);
+	segment_execute("SELECT coalesce(array_agg(m::text), '{}') FROM segment.stale_marks m");
+	segment_resume(&caller);
+	before = MemoryContextSwitchTo(context);
+	marks = PointerGetDatum(DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	MemoryContextSwitchTo(before);
+	return marks;
+}
+
+static void
+clear_stale_marks(SourceSet *set, Datum marks)
+{
+	Oid			types[1] = {TEXTARRAYOID};
+	Identity	caller;
+
+	segment_become(set->owner, true, &caller);
+	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
+						 1, types, &marks, NULL, false, NULL, NULL);
+	segment_resume(&caller);
+}
+
 /* Recalculate one batch and commit it. */
 static uint64
 recalculate_batch(SourceSet **set, Datum batch)
@@ -865,6 +924,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 	SourceSet  *set;
 	TimestampTz start;
 	Datum		last = (Datum) 0;
+	Datum		marks;
 	Datum		batch;
 	int			n;
 	int64		total;
@@ -887,6 +947,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 	set = segment_sources_acquire();
 	require_customers(set);
 	add_missing_customers(set);
+	marks = read_stale_marks(set, context);
 	total = count_facts(set);
 	segment_sources_release();
 	SPI_commit();
@@ -906,6 +967,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 						(int) (done * 100 / Max(total, done)), (unsigned long long) wrong,
 						Max(total - done, 0) * elapsed / done)));
 	}
+	clear_stale_marks(set, marks);
 	segment_sources_release();
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -300,10 +300,9 @@ segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_o
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(batch);
-		SPI_cursor_fetch(portal, true, SCAN_BATCH);
-		table = SPI_tuptable;
-		if (SPI_processed == 0)
+		if (segment_fetch_next(portal, SCAN_BATCH) == 0)
 			break;
+		table = SPI_tuptable;
 		slot = MakeSingleTupleTableSlot(table->tupdesc, &TTSOpsHeapTuple);
 		segment_row_reader_open(&reader, set, source);
 		for (uint64 i = 0, n = SPI_processed; i < n; i++)

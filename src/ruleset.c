@@ -102,17 +102,15 @@ take_tiers(const Ladder *ladder, int *ntiers)
 }
 
 static void
-read_tiers(Ruleset *ruleset, MemoryContext context)
+read_tiers(Ruleset *ruleset)
 {
 	segment_execute("SELECT t.ladder, t.id, t.code, t.active, t.min_value, t.max_value"
 					" FROM segment.tiers t"
 					" ORDER BY t.ladder, t.min_value, t.max_value NULLS LAST, t.id");
-	MemoryContextSwitchTo(context);
 	for (int i = 0; i < ruleset->nladders; i++)
 		ruleset->ladders[i].tiers = take_tiers(&ruleset->ladders[i], &ruleset->ladders[i].ntiers);
 	segment_execute("SELECT t.ladder, t.id, t.code, false, t.min_value, NULL::numeric"
 					" FROM segment.former_tiers t");
-	MemoryContextSwitchTo(context);
 	for (int i = 0; i < ruleset->nladders; i++)
 		ruleset->ladders[i].former = take_tiers(&ruleset->ladders[i], &ruleset->ladders[i].nformer);
 }
@@ -121,7 +119,6 @@ read_tiers(Ruleset *ruleset, MemoryContext context)
 static Ruleset *
 compile(int64 version)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Ruleset    *ruleset = palloc0(sizeof(Ruleset));
 	Numeric		money_unit;
 	StringInfoData what,
@@ -135,7 +132,6 @@ compile(int64 version)
 													 Int32GetDatum(-1)));
 	segment_execute("SELECT l.id, l.code, l.figure, l.active, l.unit"
 					" FROM segment.ladders l ORDER BY l.code");
-	MemoryContextSwitchTo(context);
 	ruleset->nladders = (int) SPI_processed;
 	ruleset->ladders = palloc0(sizeof(Ladder) * Max(ruleset->nladders, 1));
 	for (int i = 0; i < ruleset->nladders; i++)
@@ -152,7 +148,7 @@ compile(int64 version)
 		if (isnull)
 			ladder->unit = segment_figure_is_money(ladder->figure) ? money_unit : int64_to_numeric(1);
 	}
-	read_tiers(ruleset, context);
+	read_tiers(ruleset);
 
 	initStringInfo(&what);
 	initStringInfo(&detail);
@@ -163,7 +159,7 @@ compile(int64 version)
 
 /*
  * The ruleset in force, valid until the next call.  The caller is inside SPI
- * and holds a lock on segment.facts that keeps rule changes out (see above);
+ * and has written segment.facts, whose lock keeps rule changes out (see above);
  * owner is who owns our tables.  Raises 40001 where the transaction's own
  * snapshot is older than the rules: its view of the standings may be older too.
  */

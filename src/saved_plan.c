@@ -8,7 +8,9 @@
  */
 #include "segment.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_namespace.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
 #include "saved_plan.h"
@@ -18,6 +20,7 @@
 #include "utils/queryenvironment.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 static void
 become(Oid role, int security_context, bool pin_path, Identity *before)
@@ -35,6 +38,23 @@ become(Oid role, int security_context, bool pin_path, Identity *before)
 		(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 	}
+}
+
+/* Who owns the schema "segment", and with it everything of ours. */
+Oid
+segment_owner(void)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum("segment"));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("schema \"segment\" does not exist"),
+				 errhint("CREATE EXTENSION segment;")));
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 /* Act as the owner of our tables until segment_resume(). */
@@ -74,15 +94,23 @@ segment_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
 {
 	if (*kept == NULL)
 	{
+		MemoryContext context = CurrentMemoryContext;
 		SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		*kept = plan;
+		MemoryContextSwitchTo(context);
 	}
 	return *kept;
 }
+
+/*
+ * SPI leaves its own memory context as the current one; the functions below
+ * put the caller's back, so that what is allocated after them lives where the
+ * caller meant it to.
+ */
 
 /*
  * Run a query that reads what others may just have committed.  Whoever calls
@@ -94,6 +122,7 @@ segment_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
 uint64
 segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int			rc;
 
 	if (IsolationUsesXactSnapshot())
@@ -108,6 +137,7 @@ segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls)
 	}
 	else
 		rc = SPI_execute_plan(plan, values, nulls, false, 0);
+	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	return SPI_processed;
@@ -120,8 +150,10 @@ segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls)
 uint64
 segment_write(SPIPlanPtr plan, Datum *values, const char *nulls)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int			rc = SPI_execute_plan(plan, values, nulls, false, 0);
 
+	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	return SPI_processed;
@@ -143,6 +175,7 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 					 Datum *values, const char *nulls, bool read_only,
 					 Tuplestorestate *into, MemoryContext into_context)
 {
+	MemoryContext context = CurrentMemoryContext;
 	SPIExecuteOptions options;
 	ParamListInfo params = NULL;
 	int			rc;
@@ -168,8 +201,20 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 										true, NULL, NULL);
 	}
 	rc = SPI_execute_extended(sql, &options);
+	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/* The next rows of a cursor, in SPI_tuptable; returns how many. */
+uint64
+segment_fetch_next(Portal portal, long count)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	SPI_cursor_fetch(portal, true, count);
+	MemoryContextSwitchTo(context);
 	return SPI_processed;
 }
 

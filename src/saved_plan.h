@@ -16,6 +16,7 @@ typedef struct Identity
 	int			guc_level;		/* 0: search_path was left alone */
 } Identity;
 
+extern Oid	segment_owner(void);
 extern void segment_become(Oid owner, bool pin_path, Identity *before);
 extern void segment_become_merchant(Oid owner, bool pin_path, Identity *before);
 extern void segment_resume(const Identity *before);
@@ -29,6 +30,7 @@ extern uint64 segment_execute_with(const char *sql, int nargs, const Oid *argtyp
 								   Datum *values, const char *nulls,
 								   bool read_only, Tuplestorestate *into,
 								   MemoryContext into_context);
+extern uint64 segment_fetch_next(Portal portal, long count);
 extern void segment_name_rows(const char *name, TupleDesc tupdesc,
 							  Tuplestorestate *rows);
 extern ErrorData *segment_try(void (*work) (void *), void *argument);

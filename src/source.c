@@ -506,8 +506,7 @@ mapping_sql(SourceSet *set, Oid view)
 	size_t		length;
 
 	segment_execute(psprintf("SELECT pg_get_viewdef(%u::oid)", view));
-	MemoryContextSwitchTo(set->context);
-	definition = pstrdup(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	definition = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	length = strlen(definition);
 	while (length > 0 && (definition[length - 1] == ';' || definition[length - 1] == '\n'))
 		definition[--length] = '\0';
@@ -546,7 +545,6 @@ read_anonymous(SourceSet *set)
 	rows = SPI_tuptable;
 	if (!OidIsValid(set->key_type) || SPI_processed == 0)
 		return;
-	MemoryContextSwitchTo(set->context);
 	getTypeInputInfo(set->key_type, &input, &ioparam);
 	set->nanonymous = (int) SPI_processed;
 	set->anonymous = palloc0(sizeof(Datum) * set->nanonymous);
@@ -674,7 +672,6 @@ load(Oid attachments)
 					" FROM segment.attachments a ORDER BY a.id");
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
-	MemoryContextSwitchTo(context);
 	set->sources = palloc0(sizeof(Source) * Max(nrows, 1));
 	for (uint64 i = 0; i < nrows; i++)
 	{

@@ -429,44 +429,65 @@ segment_judge(SourceSet *set, Judgements *judgements, bool everything)
 	return moves.customers;
 }
 
-/* Give the customers that are to move a new version of their facts. */
+/*
+ * Give the customers that are to move, sorted by key, a new version of their
+ * facts.  Standings without facts keep version 0.
+ */
 static void
 bump_versions(SourceSet *set, Judgements *judgements)
 {
 	Datum	   *customers = palloc(sizeof(Datum) * judgements->n);
 	Datum		array;
 	SPITupleTable *table;
-	Judgements	bumped = {0};
 
 	for (int i = 0; i < judgements->n; i++)
 		customers[i] = judgements->items[i].after.customer;
 	array = PointerGetDatum(segment_array(set->key_type, customers, NULL, judgements->n));
-	segment_execute_with("UPDATE segment.facts f SET version = f.version OPERATOR(pg_catalog.+) 1"
-						 " WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
-						 " RETURNING " FACTS_COLUMNS("f"),
+	segment_execute_with("UPDATE segment.facts f SET version = f.version + 1"
+						 " WHERE f.customer_id = ANY ($1) RETURNING f.customer_id, f.version",
 						 1, &set->key_array_type, &array, NULL, false, NULL, NULL);
 	table = SPI_tuptable;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Judgement  *item = segment_judgements_add(&bumped);
+		bool		isnull;
+		Datum		customer = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
+		Datum	   *found = bsearch_arg(&customer, customers, judgements->n, sizeof(Datum), compare_rows, set);
 
-		*item = judgements->items[0];
-		segment_read_facts(set, table->vals[i], table->tupdesc, &item->after);
-		item->before = item->after;
+		judgements->items[found - customers].after.version =
+			DatumGetInt64(SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull));
 	}
 	SPI_freetuptable(table);
-	*judgements = bumped;
+}
+
+/* Figures before a recomputation, in columns 12 to 15 where they changed. */
+static void
+read_before(HeapTuple row, TupleDesc desc, Judgement *item)
+{
+	Datum		values[4];
+	bool		nulls[4];
+
+	item->before = item->after;
+	for (int i = 0; i < 4; i++)
+		values[i] = SPI_getbinval(row, desc, 12 + i, &nulls[i]);
+	if (nulls[0])
+		return;
+	item->before.number_of_orders = DatumGetInt64(values[0]);
+	item->before.amount_ordered = DatumGetNumericCopy(values[1]);
+	item->before.number_of_returns = DatumGetInt64(values[2]);
+	item->before.amount_returned = DatumGetNumericCopy(values[3]);
 }
 
 /*
  * Judge everyone (or those for whom the SQL condition filter over segment.facts
  * "f" holds) by the rules as they are; returns how many moved and adds their
- * keys to moved, where given.  The caller holds SHARE ROW EXCLUSIVE on
- * segment.facts, or the rows of those customers, and is inside SPI.
+ * keys to moved, where given.  With with_before, rows "facts_before" tell the
+ * figures of customers whose facts have just changed.  The caller holds SHARE
+ * ROW EXCLUSIVE on segment.facts, or the rows of those customers, and is inside
+ * SPI.
  */
 uint64
-segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *source,
-				  Tuplestorestate *moved, TupleDesc moved_desc)
+segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause cause,
+				  const char *source, Tuplestorestate *moved, TupleDesc moved_desc)
 {
 	const Ruleset *ruleset;
 	MemoryContext batch_context;
@@ -481,13 +502,16 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 	ruleset = segment_ruleset(set->owner);
 	if (!ruleset->valid)
 		return 0;
-	sql = psprintf("SELECT * FROM (SELECT " FACTS_COLUMNS("f") ", s.held, s.since"
-				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id"
+	sql = psprintf("SELECT * FROM (SELECT " FACTS_COLUMNS("f") ", s.held, s.since, %s"
+				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id%s"
 				   " WHERE (f.is_customer OR s.customer_id IS NOT NULL) AND (%s)%s) AS u"
 				   " ORDER BY u.customer_id%s",
+				   with_before ? "b.number_of_orders, b.amount_ordered, b.number_of_returns, b.amount_returned"
+				   : "NULL::bigint, NULL::numeric, NULL::bigint, NULL::numeric",
+				   with_before ? " LEFT JOIN facts_before b ON b.customer_id = f.customer_id" : "",
 				   filter ? filter : "true",
 				   filter ? "" : " UNION ALL"
-				   " SELECT s.customer_id, 0, false, 0, 0, NULL, NULL, 0, 0, s.held, s.since"
+				   " SELECT s.customer_id, 0, false, 0, 0, NULL, NULL, 0, 0, s.held, s.since, NULL, NULL, NULL, NULL"
 				   " FROM segment.standings s WHERE NOT EXISTS"
 				   " (SELECT FROM segment.facts f WHERE f.customer_id = s.customer_id)",
 				   set->key_order);
@@ -503,9 +527,8 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(batch_context);
-		SPI_cursor_fetch(portal, true, JUDGE_BATCH);
+		n = segment_fetch_next(portal, JUDGE_BATCH);
 		table = SPI_tuptable;
-		n = SPI_processed;
 		if (n == 0)
 			break;
 		judged += n;
@@ -527,7 +550,7 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 			int			reached = 0;
 
 			segment_read_facts(set, table->vals[i], table->tupdesc, &item.after);
-			item.before = item.after;
+			read_before(table->vals[i], table->tupdesc, &item);
 			held = SPI_getbinval(table->vals[i], table->tupdesc, 10, &held_null);
 			since = SPI_getbinval(table->vals[i], table->tupdesc, 11, &since_null);
 			read_standing(held, held_null, since, since_null, &standing);
@@ -554,19 +577,8 @@ segment_judge_all(SourceSet *set, const char *filter, Cause cause, const char *s
 
 			tuplestore_putvalues(moved, moved_desc, &wrong.items[i].after.customer, &isnull);
 		}
-		{
-			Judgements	orphans = {0};
-
-			/* standings without facts have no version to bump */
-			for (int i = 0; i < wrong.n; i++)
-			{
-				if (wrong.items[i].after.version == 0)
-					*segment_judgements_add(&orphans) = wrong.items[i];
-			}
-			bump_versions(set, &wrong);
-			total += segment_judge(set, &wrong, true);
-			total += segment_judge(set, &orphans, true);
-		}
+		bump_versions(set, &wrong);
+		total += segment_judge(set, &wrong, true);
 	}
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(batch_context);

@@ -27,8 +27,9 @@ typedef struct Judgements
 extern Judgement *segment_judgements_add(Judgements *judgements);
 extern void segment_read_facts(SourceSet *set, HeapTuple row, TupleDesc desc, Facts *facts);
 extern uint64 segment_judge(SourceSet *set, Judgements *judgements, bool everything);
-extern uint64 segment_judge_all(SourceSet *set, const char *filter, Cause cause,
-								const char *source, Tuplestorestate *moved, TupleDesc moved_desc);
+extern uint64 segment_judge_all(SourceSet *set, const char *filter, bool with_before,
+								Cause cause, const char *source,
+								Tuplestorestate *moved, TupleDesc moved_desc);
 
 /* columns of segment.facts in the order that segment_read_facts() expects */
 #define FACTS_COLUMNS(f) \

@@ -13,7 +13,7 @@ DO $$ BEGIN
 	PERFORM segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at');
 END $$;
 
-SELECT plan(13);
+SELECT plan(15);
 
 SELECT set_eq(
 	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
@@ -54,8 +54,9 @@ SELECT isnt(obj_description('segment'::regnamespace, 'pg_namespace'), NULL, 'the
 SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
-		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner)) $$,
-	'nobody but the owner may call anything until it is granted');
+		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_watched', '_index_advice') $$,
+	'nobody but the owner may call anything until it is granted, except what views call for their readers');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 	   WHERE c.relnamespace = 'segment'::regnamespace AND a.grantee <> c.relowner $$,
@@ -67,9 +68,10 @@ SELECT is_empty(
 	   WHERE p.pronamespace = 'segment'::regnamespace AND l.lanname <> 'c'
 		 AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false) $$,
 	'every function that is not C pins its search_path');
-SELECT is_empty(
-	$$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
-	'no function is SECURITY DEFINER: identities are switched in C, one step at a time');
+SELECT set_eq(
+	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
+	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_rule_row']::name[],
+	'only functions that read settings and rules are SECURITY DEFINER: elsewhere identities are switched in C, one step at a time');
 
 SELECT is_empty(
 	$$ SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
@@ -87,6 +89,19 @@ SELECT set_eq(
 	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'segment' $$,
 	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.left_out', 'segment.rule_id', 'segment.ladders', 'segment.tiers'],
 	'what the merchant decided is dumped');
+
+-- whoever may read a view needs no other right
+CREATE ROLE segment_reader;
+GRANT USAGE ON SCHEMA segment TO segment_reader;
+GRANT SELECT ON segment.customers, segment.customer_tiers, segment.customer_tier, segment.tier_sizes, segment.changes,
+	segment.sources, segment.configuration TO segment_reader;
+SET LOCAL ROLE segment_reader;
+SELECT lives_ok($$ SELECT (SELECT count(*) FROM segment.customers) + (SELECT count(*) FROM segment.customer_tiers)
+	+ (SELECT count(*) FROM segment.customer_tier) + (SELECT count(*) FROM segment.tier_sizes) + (SELECT count(*) FROM segment.changes)
+	+ (SELECT count(*) FROM segment.configuration) + (SELECT count(stale) + count(watched) + count(advice) FROM segment.sources) $$,
+	'SELECT on the views is enough to read them');
+SELECT throws_ok('SELECT * FROM segment.facts', '42501', NULL, 'and gives nothing else');
+RESET ROLE;
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -98,7 +98,10 @@ SELECT tier, value FROM segment.customer_tiers WHERE customer_id = 77;
 DELETE FROM shop.orders WHERE customer_id = 77;
 DELETE FROM shop.customers WHERE id = 77;
 SELECT count(*) FROM segment.facts WHERE customer_id = 77;
+-- the history goes on where it ended when the key comes back
+INSERT INTO shop.customers VALUES (77, 'again');
 SELECT action, old_tier, new_tier, cause FROM segment.changes WHERE customer_id = 77 ORDER BY version;
+DELETE FROM shop.customers WHERE id = 77;
 
 -- walk-ins take no row
 SELECT count(*) FROM segment.facts WHERE customer_id = 0;
@@ -108,12 +111,18 @@ SELECT version FROM segment.facts WHERE customer_id = 1 \gset before_
 UPDATE shop.orders SET status = status || '' WHERE customer_id = 1;
 SELECT version = :before_version AS untouched FROM segment.facts WHERE customer_id = 1;
 
+-- truncation is logged with what was there before
+BEGIN;
+TRUNCATE shop.returns;
+SELECT action, old_tier, new_tier, old_value, new_value, cause FROM segment.changes WHERE customer_id = 1 ORDER BY version DESC LIMIT 1;
+ROLLBACK;
 SELECT * FROM segment.verify();
 SELECT item, source, state, rows, detail FROM segment.status();
 
 -- detaching is refused while a ladder needs the figure, and takes everything off again
 SELECT segment.detach('shop.returns');
 SELECT segment.detach('shop.orders');
+SELECT segment.detach('shop.orders', role => 'order');
 UPDATE segment.ladders SET active = false WHERE code = 'total';
 SELECT segment.detach('shop.returns');
 SELECT number_of_returns, amount_spent FROM segment.customers WHERE customer_id = 1;

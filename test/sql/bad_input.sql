@@ -95,7 +95,7 @@ CREATE FOREIGN TABLE bad.a_foreign (id bigint) SERVER bad_server;
 CREATE SEQUENCE bad.a_sequence;
 SELECT relation || ' '
 	|| bad.try(format('SELECT segment.attach_orders(%L, customer => ''customer_id'', amount => ''total'', at => ''created_at'')', relation))
-	FROM unnest('{bad.a_view,bad.a_matview,a_temp,bad.an_unlogged,bad.partitioned,bad.leaf,bad.parent,bad.a_foreign,bad.a_sequence,pg_class,segment.facts}'::text[]) relation;
+	FROM unnest('{bad.a_view,bad.a_matview,a_temp,bad.an_unlogged,bad.partitioned,bad.leaf,bad.parent,bad.child,bad.a_foreign,bad.a_sequence,pg_class,segment.facts}'::text[]) relation;
 
 -- attached twice, detached what is not
 SET client_min_messages = error;

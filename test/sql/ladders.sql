@@ -117,6 +117,14 @@ UPDATE segment.tiers SET id = id + 1000 WHERE code = 'gold';
 DELETE FROM segment.ladders WHERE code = 'total';
 SELECT segment.configure(money_unit => 0.01);
 
+-- a smaller unit and the bounds that go with it, in one transaction
+BEGIN;
+UPDATE segment.tiers SET max_value = max_value + 0.99 WHERE ladder = 'total';
+SELECT segment.configure(money_unit => 0.01);
+COMMIT;
+SELECT code, max_value FROM segment.tiers WHERE ladder = 'total' ORDER BY min_value;
+SELECT value FROM segment.configuration WHERE name = 'money_unit';
+
 SELECT * FROM segment.verify();
 
 -- all tiers gone
