@@ -73,7 +73,7 @@ on() {
 
 seconds() {
     local start=$EPOCHREALTIME
-    "$@"
+    "$@" || return
     awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'
 }
 
@@ -101,7 +101,9 @@ SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name)
 SQL
 )"
 for side in $SIDES; do
-    [ "$side" = bare ] || { took=$(seconds on "$side" -f "$side.sql" -o /dev/null); say "set up $side with its first fill: $took s"; }
+    [ "$side" = bare ] && continue
+    took=$(seconds on "$side" -f "$side.sql" -o /dev/null)
+    say "set up $side with its first fill: $took s"
 done
 [[ " $SIDES " != *' segment '* ]] || say "segment $(on segment -c "SELECT extversion FROM pg_extension WHERE extname = 'segment'")"
 

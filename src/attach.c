@@ -1117,8 +1117,8 @@ watch_links(SourceSet *set, Source *source)
 		else if (link->may_raise)
 			ereport(NOTICE,
 					(errmsg("a change of %s may mark %s stale", watched, source->name),
-					 errdetail("Rows of %s look it up by %s, which raises for some values; then none can be found.",
-							   source->name, link->outer_sql),
+					 errdetail("Rows of %s look it up by an expression that raises for some values; then none can be found.",
+							   source->name),
 					 errhint("Look it up by an expression that cannot raise, such as a column of the right type.")));
 		relation_close(relation, NoLock);
 		create_triggers(set, link->relid);

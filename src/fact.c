@@ -436,10 +436,20 @@ read_links(Source *source, Datum *keys, int n, Values *looked_up)
 		for (int column = 2; column <= table->tupdesc->natts; column++)
 		{
 			bool		isnull;
-			Datum		value = SPI_getbinval(table->vals[i], table->tupdesc, column, &isnull);
+			Datum		values = SPI_getbinval(table->vals[i], table->tupdesc, column, &isnull);
+			Datum	   *elements;
+			bool	   *nulls;
+			int			n_elements;
 
-			if (!isnull)
-				add_value(looked_up, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
+			if (isnull)
+				continue;
+			deconstruct_array(DatumGetArrayTypePCopy(values), TEXTOID, -1, false, TYPALIGN_INT,
+							  &elements, &nulls, &n_elements);
+			for (int j = 0; j < n_elements; j++)
+			{
+				if (!nulls[j])
+					add_value(looked_up, elements[j]);
+			}
 		}
 	}
 	SPI_freetuptable(table);
@@ -460,11 +470,11 @@ lock_looked_up(Firing *firing, Source *source, Values *keys)
 	if (source->plans[PLAN_READ_LINKS] == NULL)
 	{
 		initStringInfo(&sql);
-		appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text");
+		appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text[]");
 		for (int i = 0; i < source->nlinks; i++)
 		{
 			if (source->links[i].traceable)
-				appendStringInfo(&sql, ", (%s)::pg_catalog.text", source->links[i].outer_sql);
+				appendStringInfo(&sql, ", %s", source->links[i].values_sql);
 		}
 		appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", source->name,
 						 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));

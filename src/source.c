@@ -216,12 +216,6 @@ reads_others_walker(Node *node, LevelSearch *search)
 	return expression_tree_walker(node, reads_others_walker, search);
 }
 
-static bool
-reads_outer_row(Node *node, int outermost)
-{
-	return contain_vars_of_level(node, outermost);
-}
-
 static char *
 operator_clause(Oid opno)
 {
@@ -239,56 +233,150 @@ operator_clause(Oid opno)
 	return clause;
 }
 
-/* SQL that finds the keys of source rows whose side of the link is any of $1. */
-static void
-make_traceable(Link *link, Source *source, Node *outer, Oid opno)
+static char *
+column_name(Oid relid, AttrNumber attno)
 {
-	FieldMapping *key = &source->fields[FIELD_KEY];
-
-	link->traceable = true;
-	link->may_raise = may_raise_walker(outer, NULL);
-	link->outer_sql = deparse_expression(outer, deparse_context_for("t", source->relid), true, false);
-	if (key->attno != 0)
-		link->rows_sql = psprintf("SELECT t.%s FROM %s t WHERE (%s) %s ANY ($1)",
-								  quote_identifier(get_attname(source->relid, key->attno, false)),
-								  qualified_name(source->relid),
-								  link->outer_sql, operator_clause(opno));
-	else
-		link->traceable = false;
+	return unconstify(char *, quote_identifier(get_attname(relid, attno, false)));
 }
 
-/* Look for "watched.column = expression over the source's row" among the clauses. */
-static void
-trace_link(LinkSearch *search, Link *link, Index rti, Node *quals)
+/* Keys of the source's rows that look up any element of an array. */
+static char *
+rows_sql(Source *source, Link *link, const char *array)
 {
-	List	   *clauses = make_ands_implicit((Expr *) quals);
+	if (link->via != NULL)
+		return rows_sql(source, link->via,
+						psprintf("ARRAY(SELECT w.%s FROM %s w WHERE w.%s %s ANY (%s))",
+								 column_name(link->via->relid, link->via->attno),
+								 qualified_name(link->via->relid),
+								 column_name(link->via->relid, link->via_attno),
+								 operator_clause(link->equality), array));
+	return psprintf("SELECT t.%s FROM %s t WHERE (%s) %s ANY (%s)",
+					column_name(source->relid, source->fields[FIELD_KEY].attno),
+					qualified_name(source->relid), link->outer_sql,
+					operator_clause(link->equality), array);
+}
+
+/* Array of the values that a row "t" of the source looks up. */
+static char *
+values_sql(Link *link)
+{
+	if (link->via != NULL)
+		return psprintf("ARRAY(SELECT w.%s FROM %s w WHERE w.%s %s ANY (%s))",
+						column_name(link->via->relid, link->via_attno),
+						qualified_name(link->via->relid),
+						column_name(link->via->relid, link->via->attno),
+						operator_clause(get_commutator(link->via->equality)),
+						values_sql(link->via));
+	return psprintf("ARRAY[%s]", link->outer_sql);
+}
+
+/* The link is complete: make its SQL. */
+static void
+make_traceable(Link *link, Source *source)
+{
+	if (source->fields[FIELD_KEY].attno == 0 || !OidIsValid(link->equality) ||
+		!OidIsValid(get_commutator(link->equality)))
+		return;
+	link->traceable = true;
+	link->rows_sql = rows_sql(source, link, "$1");
+	link->values_sql = psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+}
+
+/* The clauses that every row must satisfy: WHERE and the ON of inner joins. */
+static List *
+gather_clauses(Node *node, List *clauses)
+{
 	ListCell   *cell;
 
-	foreach(cell, clauses)
+	if (node == NULL)
+		return clauses;
+	if (IsA(node, FromExpr))
 	{
-		OpExpr	   *clause = (OpExpr *) lfirst(cell);
+		clauses = list_concat(clauses, make_ands_implicit((Expr *) ((FromExpr *) node)->quals));
+		foreach(cell, ((FromExpr *) node)->fromlist)
+			clauses = gather_clauses(lfirst(cell), clauses);
+	}
+	else if (IsA(node, JoinExpr) && ((JoinExpr *) node)->jointype == JOIN_INNER)
+	{
+		clauses = list_concat(clauses, make_ands_implicit((Expr *) ((JoinExpr *) node)->quals));
+		clauses = gather_clauses(((JoinExpr *) node)->larg, clauses);
+		clauses = gather_clauses(((JoinExpr *) node)->rarg, clauses);
+	}
+	return clauses;
+}
 
-		if (!IsA(clause, OpExpr) || list_length(clause->args) != 2 ||
-			!op_mergejoinable(clause->opno, exprType(linitial(clause->args))))
-			continue;
-		for (int side = 0; side < 2 && !link->traceable; side++)
+/* Whether a node is a plain column of a table of the query. */
+static bool
+is_column_of(Node *node, Index rti)
+{
+	return IsA(node, Var) && ((Var *) node)->varno == rti &&
+		((Var *) node)->varlevelsup == 0 && ((Var *) node)->varattno > 0;
+}
+
+/*
+ * Try one side of an equality as the watched table's column, the other as what
+ * it is looked up by: an expression over the source's row, or a column of
+ * another watched table that is itself looked up.
+ */
+static void
+trace_by_clause(LinkSearch *search, Link **links, Index rti, OpExpr *clause, int side)
+{
+	Link	   *link = links[rti];
+	Node	   *mine = strip_relabel(list_nth(clause->args, side));
+	Node	   *other = list_nth(clause->args, 1 - side);
+	Node	   *column = strip_relabel(other);
+	LevelSearch levels = {.outermost = search->depth, .depth = 0};
+
+	if (!is_column_of(mine, rti))
+		return;
+	link->attno = ((Var *) mine)->varattno;
+	link->type = exprType(mine);
+	link->equality = side == 0 ? get_commutator(clause->opno) : clause->opno;
+	if (!reads_others_walker(other, &levels) && contain_vars_of_level(other, search->depth))
+	{
+		other = copyObject(other);
+		IncrementVarSublevelsUp(other, -search->depth, search->depth);
+		link->may_raise = may_raise_walker(other, NULL);
+		link->outer_sql = deparse_expression(other, deparse_context_for("t", search->source->relid), true, false);
+		make_traceable(link, search->source);
+	}
+	else if (IsA(column, Var) && ((Var *) column)->varlevelsup == 0 &&
+			 ((Var *) column)->varno != rti && is_column_of(column, ((Var *) column)->varno) &&
+			 links[((Var *) column)->varno] != NULL && links[((Var *) column)->varno]->traceable)
+	{
+		link->via = links[((Var *) column)->varno];
+		link->via_attno = ((Var *) column)->varattno;
+		link->may_raise = link->via->may_raise;
+		make_traceable(link, search->source);
+	}
+}
+
+/* Look for equalities until no more tables of a query become traceable. */
+static void
+trace_links(LinkSearch *search, Link **links, int nlinks, List *clauses)
+{
+	bool		progress = true;
+
+	while (progress)
+	{
+		progress = false;
+		for (Index rti = 1; rti <= nlinks; rti++)
 		{
-			Node	   *mine = strip_relabel(list_nth(clause->args, side));
-			Node	   *other = list_nth(clause->args, 1 - side);
-			Oid			opno = side == 0 ? get_commutator(clause->opno) : clause->opno;
-			LevelSearch levels = {.outermost = search->depth, .depth = 0};
+			ListCell   *cell;
 
-			if (!IsA(mine, Var) || ((Var *) mine)->varno != rti ||
-				((Var *) mine)->varlevelsup != 0 || ((Var *) mine)->varattno <= 0 ||
-				!OidIsValid(opno) ||
-				reads_others_walker(other, &levels) ||
-				!reads_outer_row(other, search->depth))
-				continue;
-			other = copyObject(other);
-			IncrementVarSublevelsUp(other, -search->depth, search->depth);
-			link->attno = ((Var *) mine)->varattno;
-			link->type = exprType(mine);
-			make_traceable(link, search->source, other, opno);
+			foreach(cell, clauses)
+			{
+				OpExpr	   *clause = (OpExpr *) lfirst(cell);
+
+				if (links[rti] == NULL || links[rti]->traceable)
+					break;
+				if (!IsA(clause, OpExpr) || list_length(clause->args) != 2 ||
+					!op_mergejoinable(clause->opno, exprType(linitial(clause->args))))
+					continue;
+				for (int side = 0; side < 2 && !links[rti]->traceable; side++)
+					trace_by_clause(search, links, rti, clause, side);
+				progress |= links[rti]->traceable;
+			}
 		}
 	}
 }
@@ -301,25 +389,23 @@ find_links_walker(Node *node, LinkSearch *search)
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;
-		ListCell   *cell;
-		Index		rti = 0;
+		int			n = list_length(query->rtable);
+		Link	  **links = palloc0(sizeof(Link *) * (n + 1));
 		bool		found;
 
 		search->depth++;
-		foreach(cell, query->rtable)
+		for (int rti = 1; rti <= n; rti++)
 		{
-			RangeTblEntry *rte = lfirst(cell);
-			Link	   *link;
+			RangeTblEntry *rte = list_nth(query->rtable, rti - 1);
 
-			rti++;
 			if (rte->rtekind != RTE_RELATION)
 				continue;
-			link = palloc0(sizeof(Link));
-			link->relid = rte->relid;
-			if (query->setOperations == NULL)
-				trace_link(search, link, rti, query->jointree->quals);
-			search->links = lappend(search->links, link);
+			links[rti] = palloc0(sizeof(Link));
+			links[rti]->relid = rte->relid;
+			search->links = lappend(search->links, links[rti]);
 		}
+		if (query->setOperations == NULL)
+			trace_links(search, links, n, gather_clauses((Node *) query->jointree, NIL));
 		found = query_tree_walker(query, find_links_walker, search, 0);
 		search->depth--;
 		return found;
@@ -368,18 +454,20 @@ order_key_link(SourceSet *set, Source *source)
 {
 	Source	   *orders = &set->sources[source->order_source];
 	Link	   *link = palloc0(sizeof(Link));
-	Oid			opno = InvalidOid;
 	Oid			outer_type = source->fields[FIELD_ORDER_KEY].type;
 
 	link->relid = orders->relid;
 	link->attno = orders->fields[FIELD_KEY].attno;
 	link->type = orders->fields[FIELD_KEY].type;
-	opno = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
-							getBaseType(outer_type), getBaseType(link->type));
-	if (!OidIsValid(opno))
-		opno = lookup_type_cache(getBaseType(link->type), TYPECACHE_EQ_OPR)->eq_opr;
-	if (link->attno != 0 && OidIsValid(opno))
-		make_traceable(link, source, (Node *) source->fields[FIELD_ORDER_KEY].expr, opno);
+	link->equality = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
+									  getBaseType(outer_type), getBaseType(link->type));
+	if (!OidIsValid(link->equality))
+		link->equality = lookup_type_cache(getBaseType(link->type), TYPECACHE_EQ_OPR)->eq_opr;
+	link->may_raise = may_raise_walker((Node *) source->fields[FIELD_ORDER_KEY].expr, NULL);
+	link->outer_sql = deparse_expression((Node *) source->fields[FIELD_ORDER_KEY].expr,
+										 deparse_context_for("t", source->relid), true, false);
+	if (link->attno != 0)
+		make_traceable(link, source);
 	link->guarded = is_guarded(source, orders);
 	return link;
 }

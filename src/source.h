@@ -46,7 +46,11 @@ typedef struct Link
 	bool		may_raise;		/* the source's side of the lookup may */
 	bool		guarded;		/* a foreign key: a new row cannot have been named before */
 	char	   *outer_sql;		/* the source's side, over its row "t" */
+	Oid			equality;		/* operator (source's side, column) */
+	struct Link *via;			/* looked up by a column of another watched table instead */
+	AttrNumber	via_attno;
 	char	   *rows_sql;		/* keys of the rows that look up any of $1 */
+	char	   *values_sql;		/* array of what a row "t" looks up */
 	SPIPlanPtr	rows_plan;
 } Link;
 

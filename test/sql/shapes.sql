@@ -108,6 +108,26 @@ SELECT item, source, state, rows, detail FROM segment.status() WHERE item = 'lef
 SELECT segment.detach('shop.web_orders');
 SELECT * FROM segment.verify();
 SELECT segment.recalculate();
+-- a return that reaches its customer by a join of three tables is traced through all of them
+CREATE TABLE shop.shipments (id int PRIMARY KEY, till_order bigint);
+CREATE TABLE shop.parcels (id int PRIMARY KEY, shipment int);
+CREATE TABLE shop.parcel_returns (id int PRIMARY KEY, parcel int, amount numeric, at timestamptz);
+SET client_min_messages = notice;
+SELECT segment.attach_returns('shop.parcel_returns', key => 'id', amount => 'amount', at => 'at', customer =>
+	'(SELECT o.customer_id FROM shop.parcels p JOIN shop.shipments s ON s.id = p.shipment, shop.till_orders o
+		WHERE p.id = parcel AND o.id = s.till_order)');
+SET client_min_messages = warning;
+SELECT watched FROM segment.sources WHERE source = 'shop.parcel_returns'::regclass;
+INSERT INTO shop.parcel_returns VALUES (1, 11, 3, '2026-01-05');
+INSERT INTO shop.parcels VALUES (11, 111);
+INSERT INTO shop.shipments VALUES (111, 2);
+SELECT customer_id, number_of_returns, amount_returned FROM segment.facts ORDER BY 1;
+UPDATE shop.till_orders SET customer_id = 1 WHERE id = 2;
+SELECT customer_id, number_of_returns, amount_returned FROM segment.facts ORDER BY 1;
+DELETE FROM shop.shipments;
+SELECT customer_id, number_of_returns, amount_returned FROM segment.facts ORDER BY 1;
+SELECT * FROM segment.verify();
+SELECT count(*) FROM segment.stale_marks;
 TRUNCATE shop.web_orders;
 SELECT customer_id, number_of_orders, amount_ordered, number_of_returns FROM segment.facts ORDER BY 1;
 SELECT * FROM segment.verify();
