@@ -51,6 +51,21 @@ REGRESS = \
 	bad_input
 
 ISOLATION = \
+	concurrent_orders \
+	rr_writer \
+	lock_order \
+	walk_in \
+	tier_visibility \
+	customer_order_race \
+	return_order_race \
+	return_order_race_fk \
+	refund_pairs \
+	lookup_race \
+	attach_race \
+	attach_second_source \
+	recalculate_race \
+	two_admins \
+	order_tier_edit
 
 # Tests that need at least this major version; an older server leaves them out
 # and `make test` counts them as skipped.

@@ -1161,7 +1161,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"table\" is NULL")));
 	attachment.relid = PG_GETARG_OID(0);
-	SPI_connect();
+	segment_connect(0);
 	attachment.set = segment_sources_acquire();
 	attachment.relation = open_table(attachment.relid);
 	reserve(&attachment);
@@ -1349,7 +1349,7 @@ segment_detach(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"table\" is NULL")));
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	if (role != NULL && strcmp(role, "customers") != 0 && strcmp(role, "orders") != 0 && strcmp(role, "returns") != 0)
 		ereport(ERROR,
@@ -1407,7 +1407,7 @@ segment_watched(PG_FUNCTION_ARGS)
 	int			n = 0;
 	Datum		result;
 
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	source = segment_source_by_id(set, id);
 	if (source)
@@ -1475,7 +1475,7 @@ segment_index_advice(PG_FUNCTION_ARGS)
 	text	   *result = NULL;
 	MemoryContext context = CurrentMemoryContext;
 
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	source = segment_source_by_id(set, id);
 	initStringInfo(&advice);

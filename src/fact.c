@@ -50,12 +50,12 @@
 
 PG_FUNCTION_INFO_V1(segment_source_changed);
 
-/*
- * Link values are locked by bucket: enough that tills seldom meet, few enough
- * that a bulk load does not fill the server's lock table.
- */
-#define LINK_BUCKETS 64
-#define LINK_LOCK_CLASS 0x5E67	/* keeps our locks apart from pg_advisory_lock() */
+/* these keep our locks on link values apart from pg_advisory_lock() */
+#define LINK_DOOR_CLASS 0x5E67
+#define LINK_VALUE_CLASS 0x5E68
+
+/* from how many values on a statement locks them all at once */
+#define MANY_LINK_VALUES 200
 
 /* what one row takes off or adds */
 typedef struct Contribution
@@ -109,8 +109,7 @@ typedef struct Firing
 	TriggerData *trigger;
 	TriggerEvent event;
 	Contributions contributions;
-	Rows		left_out_now;	/* direct rows left out, new and old */
-	Rows		left_out_before;
+	Rows		left_out[2];	/* rows of a direct source left out: old, new */
 	Values	   *touched;		/* keys of linked rows to look at, per source */
 	Values		customers;		/* keys of customers rows that came, went or changed */
 	Judgements	judgements;
@@ -219,12 +218,6 @@ pairs_close(RowPairs *pairs)
 	}
 }
 
-static Rows *
-left_out_list(Firing *firing, int side)
-{
-	return side == 0 ? &firing->left_out_before : &firing->left_out_now;
-}
-
 /* Deltas of a source whose rows mean something by themselves. */
 static void
 collect_direct(Firing *firing, Source *source)
@@ -256,7 +249,7 @@ collect_direct(Firing *firing, Source *source)
 			if (rows[i].counts)
 				contribute(firing, source, i == 0 ? -1 : 1, &rows[i]);
 			if (rows[i].left_out)
-				*segment_rows_add(left_out_list(firing, i)) = rows[i];
+				*segment_rows_add(&firing->left_out[i]) = rows[i];
 		}
 	}
 	pairs_close(&pairs);
@@ -348,7 +341,7 @@ collect_customers(Firing *firing, Source *source)
 			if (slots[i])
 				segment_read_row(&reader, slots[i], &rows[i]);
 			if (rows[i].left_out)
-				*segment_rows_add(left_out_list(firing, i)) = rows[i];
+				*segment_rows_add(&firing->left_out[i]) = rows[i];
 		}
 		if (slots[0] && slots[1] && rows[0].counts == rows[1].counts &&
 			rows[0].has_key && rows[1].has_key &&
@@ -370,42 +363,79 @@ collect_customers(Firing *firing, Source *source)
  */
 
 /*
- * Make writers of a source's rows and writers of the rows they look up wait
- * for each other, but neither kind for its own: the two modes conflict with
- * each other and not with themselves.
+ * Make those who write a source's rows (LOOKERS) and those who write the rows
+ * that are looked up (LOOKED_UP) wait for each other where they meet in a
+ * value, but neither kind for its own: the two lock modes conflict with each
+ * other and not with themselves.  A statement of many values takes one lock
+ * that keeps out everybody of the other kind, so that a bulk load does not fill
+ * the server's lock table.  Locks are taken in one order, the same for all.
  */
-static void
-lock_link_values(Source *source, LOCKMODE mode, Oid type, Values *values)
+typedef enum LinkSide
 {
-	uint64		buckets = 0;
+	LOOKERS,
+	LOOKED_UP
+} LinkSide;
+
+static void
+lock_link(Source *source, uint32 value, uint16 class, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, source->id, value, class);
+	(void) LockAcquire(&tag, mode, false, false);
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	uint32		x = *(const uint32 *) a;
+	uint32		y = *(const uint32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void
+lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
+{
+	uint32	   *hashes;
 	Oid			output;
 	bool		varlena;
+	int			n = 0;
 
 	if (values->n == 0)
 		return;
+	hashes = palloc(sizeof(uint32) * values->n);
 	getTypeOutputInfo(type, &output, &varlena);
 	for (int i = 0; i < values->n; i++)
 	{
 		char	   *text = OidOutputFunctionCall(output, values->values[i]);
 
-		buckets |= UINT64CONST(1) <<
-			(DatumGetUInt32(hash_any((unsigned char *) text, strlen(text))) % LINK_BUCKETS);
+		hashes[i] = DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 		pfree(text);
 	}
-	for (int i = 0; i < LINK_BUCKETS; i++)
+	qsort(hashes, values->n, sizeof(uint32), compare_hashes);
+	for (int i = 0; i < values->n; i++)
 	{
-		LOCKTAG		tag;
-
-		if ((buckets & (UINT64CONST(1) << i)) == 0)
-			continue;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, source->id, i, LINK_LOCK_CLASS);
-		(void) LockAcquire(&tag, mode, false, false);
+		if (n == 0 || hashes[n - 1] != hashes[i])
+			hashes[n++] = hashes[i];
 	}
+
+	/* our own kind's door is held ajar; many values shut the other kind's */
+	for (int door = LOOKERS; door <= LOOKED_UP; door++)
+	{
+		if (door == side)
+			lock_link(source, door, LINK_DOOR_CLASS, RowExclusiveLock);
+		else if (n > MANY_LINK_VALUES)
+			lock_link(source, door, LINK_DOOR_CLASS, ShareLock);
+	}
+	for (int i = 0; i < n && n <= MANY_LINK_VALUES; i++)
+		lock_link(source, hashes[i], LINK_VALUE_CLASS, side == LOOKERS ? ShareLock : RowExclusiveLock);
 }
 
 typedef struct ReadLinks
 {
 	Source	   *source;
+	SPIPlanPtr	plan;
 	Datum		keys;
 } ReadLinks;
 
@@ -416,15 +446,15 @@ read_links_work(void *argument)
 	Identity	caller;
 
 	segment_become_merchant(work->source->owner, true, &caller);
-	segment_fetch(work->source->plans[PLAN_READ_LINKS], &work->keys, NULL);
+	segment_fetch(work->plan, &work->keys, NULL);
 	segment_resume(&caller);
 }
 
-/* What rows look up, as text; false where that raises. */
+/* What rows look up, as text, by a plan over their keys; false where that raises. */
 static bool
-read_links(Source *source, Datum *keys, int n, Values *looked_up)
+read_links(Source *source, SPIPlanPtr plan, Datum *keys, int n, Values *looked_up)
 {
-	ReadLinks	work = {.source = source};
+	ReadLinks	work = {.source = source, .plan = plan};
 	SPITupleTable *table;
 
 	work.keys = PointerGetDatum(segment_array(getBaseType(source->fields[FIELD_KEY].type), keys, NULL, n));
@@ -456,37 +486,57 @@ read_links(Source *source, Datum *keys, int n, Values *looked_up)
 	return true;
 }
 
-/* Lock what the touched rows of a linked source look up. */
+/* A plan that tells what rows of a relation, in the place of the source's, look up. */
+static SPIPlanPtr
+links_plan(Source *source, SourcePlan which, const char *relation)
+{
+	Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
+	StringInfoData sql;
+
+	if (source->plans[which] != NULL)
+		return source->plans[which];
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text[]");
+	for (int i = 0; i < source->nlinks; i++)
+	{
+		if (source->links[i].traceable)
+			appendStringInfo(&sql, ", %s", source->links[i].values_sql);
+	}
+	appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", relation,
+					 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
+	return segment_merchant_plan(&source->plans[which], sql.data, 1, &array_type);
+}
+
+/*
+ * Lock what the touched rows of a linked source look up now, and what they
+ * looked up before the statement: whoever changes that must not go on counting
+ * a row that is about to leave.
+ */
 static void
 lock_looked_up(Firing *firing, Source *source, Values *keys)
 {
-	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
-	Oid			array_type = get_array_type(key_type);
-	StringInfoData sql;
 	Values		looked_up = {0};
+	SPIPlanPtr	plans[2] = {NULL, NULL};
 
 	if (keys->n == 0 || source->nlinks == 0)
 		return;
-	if (source->plans[PLAN_READ_LINKS] == NULL)
+	plans[0] = links_plan(source, PLAN_READ_LINKS, source->name);
+	if (firing->trigger->tg_oldtable != NULL && RelationGetRelid(firing->trigger->tg_relation) == source->relid)
 	{
-		initStringInfo(&sql);
-		appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text[]");
-		for (int i = 0; i < source->nlinks; i++)
-		{
-			if (source->links[i].traceable)
-				appendStringInfo(&sql, ", %s", source->links[i].values_sql);
-		}
-		appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", source->name,
-						 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
-		(void) segment_plan(&source->plans[PLAN_READ_LINKS], sql.data, 1, &array_type);
+		segment_name_rows("old_rows", RelationGetDescr(firing->trigger->tg_relation), firing->trigger->tg_oldtable);
+		plans[1] = links_plan(source, PLAN_READ_OLD_LINKS, "old_rows");
 	}
-	if (!read_links(source, keys->values, keys->n, &looked_up))
+	for (int i = 0; i < 2; i++)
 	{
+		if (plans[i] == NULL || read_links(source, plans[i], keys->values, keys->n, &looked_up))
+			continue;
 		/* a row that raises is left out and looks up nothing */
-		for (int i = 0; i < keys->n; i++)
-			(void) read_links(source, &keys->values[i], 1, &looked_up);
+		for (int j = 0; j < keys->n; j++)
+			(void) read_links(source, plans[i], &keys->values[j], 1, &looked_up);
 	}
-	lock_link_values(source, ShareLock, TEXTOID, &looked_up);
+	if (plans[1] != NULL)
+		SPI_unregister_relation("old_rows");
+	lock_link_values(source, LOOKERS, TEXTOID, &looked_up);
 }
 
 typedef struct FindRows
@@ -504,7 +554,7 @@ find_rows_work(void *argument)
 	Identity	caller;
 
 	segment_become_merchant(work->source->owner, true, &caller);
-	segment_fetch(segment_plan(&work->link->rows_plan, work->link->rows_sql, 1, &array_type), &work->values, NULL);
+	segment_fetch(segment_merchant_plan(&work->link->rows_plan, work->link->rows_sql, 1, &array_type), &work->values, NULL);
 	segment_resume(&caller);
 }
 
@@ -568,7 +618,7 @@ follow_link(Firing *firing, Source *source, Link *link)
 	if (link->guarded && inserted)
 		return;					/* nothing could name a row that was not there */
 	collect_column(firing, link->attno, false, &values);
-	lock_link_values(source, RowExclusiveLock, link->type, &values);
+	lock_link_values(source, LOOKED_UP, link->type, &values);
 	collect_linked_rows(firing, source, link, &values);
 }
 
@@ -713,10 +763,77 @@ write_ledger(SourceSet *set, Source *source, Rows *gone, Rows *come)
 	segment_resume(&caller);
 }
 
-/* List anew which of the rows looked at are left out. */
-static void
-write_linked_left_out(SourceSet *set, Source *source, Values *keys, Rows *rows)
+/* how often a row is left out for a reason, more or less than before */
+typedef struct LeftOut
 {
+	char	   *key;
+	char	   *reason;
+	int			n;
+} LeftOut;
+
+static int
+compare_left_out(const void *a, const void *b)
+{
+	int			order = strcmp(((const LeftOut *) a)->key, ((const LeftOut *) b)->key);
+
+	return order != 0 ? order : strcmp(((const LeftOut *) a)->reason, ((const LeftOut *) b)->reason);
+}
+
+/*
+ * Additive, like the figures: +1 for a row left out now, -1 for one that was;
+ * in the order of their keys, so that two statements do not deadlock.
+ */
+static void
+write_left_out(SourceSet *set, Source *source, Rows *before, Rows *now)
+{
+	int			n = before->n + now->n;
+	LeftOut    *list = palloc(sizeof(LeftOut) * Max(n, 1));
+	Oid			types[4] = {INT4OID, TEXTOID, TEXTOID, INT8OID};
+	Identity	caller;
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		Row		   *row = i < before->n ? &before->rows[i] : &now->rows[i - before->n];
+
+		list[i].key = segment_key_text(source, row);
+		list[i].reason = row->left_out;
+		list[i].n = i < before->n ? -1 : 1;
+	}
+	qsort(list, n, sizeof(LeftOut), compare_left_out);
+	segment_become(set->owner, false, &caller);
+	for (int from = 0, to = 0; from < n; from = to)
+	{
+		int			sum = 0;
+		Datum		values[4];
+
+		for (to = from; to < n && compare_left_out(&list[from], &list[to]) == 0; to++)
+			sum += list[to].n;
+		if (sum == 0)
+			continue;
+		values[0] = Int32GetDatum(source->id);
+		values[1] = CStringGetTextDatum(list[from].key);
+		values[2] = CStringGetTextDatum(list[from].reason);
+		values[3] = Int64GetDatum(sum);
+		segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_ADD],
+								   "INSERT INTO segment.left_out AS o (source, row_key, reason, n)"
+								   " VALUES ($1, $2, $3, $4) ON CONFLICT (source, row_key, reason)"
+								   " DO UPDATE SET n = o.n OPERATOR(pg_catalog.+) excluded.n",
+								   4, types), values, NULL);
+		segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_PRUNE],
+								   "DELETE FROM segment.left_out o WHERE o.source OPERATOR(pg_catalog.=) $1"
+								   " AND o.row_key OPERATOR(pg_catalog.=) $2 AND o.reason OPERATOR(pg_catalog.=) $3"
+								   " AND o.n OPERATOR(pg_catalog.=) 0", 3, types), values, NULL);
+	}
+	segment_resume(&caller);
+}
+
+/* List anew which of the rows of a linked source just looked at are left out. */
+static void
+write_linked_left_out(SourceSet *set, Source *source, Values *keys, Rows *left_out)
+{
+	static Rows none = {0};
 	Oid			output;
 	bool		varlena;
 	Oid			types[2] = {INT4OID, TEXTARRAYOID};
@@ -734,38 +851,7 @@ write_linked_left_out(SourceSet *set, Source *source, Values *keys, Rows *rows)
 							   "DELETE FROM segment.left_out o WHERE o.source OPERATOR(pg_catalog.=) $1"
 							   " AND o.row_key OPERATOR(pg_catalog.=) ANY ($2)", 2, types), values, NULL);
 	segment_resume(&caller);
-}
-
-/* Additive, like the figures: +1 for a row left out now, -1 for one that was. */
-static void
-write_left_out(SourceSet *set, Source *source, Rows *rows, int sign)
-{
-	Oid			types[4] = {INT4OID, TEXTOID, TEXTOID, INT8OID};
-	Identity	caller;
-
-	if (rows->n == 0)
-		return;
-	segment_become(set->owner, false, &caller);
-	for (int i = 0; i < rows->n; i++)
-	{
-		Datum		values[4] = {
-			Int32GetDatum(source->id),
-			CStringGetTextDatum(segment_key_text(source, &rows->rows[i])),
-			CStringGetTextDatum(rows->rows[i].left_out),
-			Int64GetDatum(sign),
-		};
-
-		segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_ADD],
-								   "INSERT INTO segment.left_out AS o (source, row_key, reason, n)"
-								   " VALUES ($1, $2, $3, $4) ON CONFLICT (source, row_key, reason)"
-								   " DO UPDATE SET n = o.n OPERATOR(pg_catalog.+) excluded.n",
-								   4, types), values, NULL);
-		segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_PRUNE],
-								   "DELETE FROM segment.left_out o WHERE o.source OPERATOR(pg_catalog.=) $1"
-								   " AND o.row_key OPERATOR(pg_catalog.=) $2 AND o.reason OPERATOR(pg_catalog.=) $3"
-								   " AND o.n OPERATOR(pg_catalog.=) 0", 3, types), values, NULL);
-	}
-	segment_resume(&caller);
+	write_left_out(set, source, &none, left_out);
 }
 
 static int
@@ -787,7 +873,7 @@ follow_orders(Firing *firing, Source *orders, Values *keys)
 		if (source->order_source < 0 || &set->sources[source->order_source] != orders ||
 			source->nlinks == 0 || !source->links[0].traceable)
 			continue;
-		lock_link_values(source, RowExclusiveLock, source->links[0].type, keys);
+		lock_link_values(source, LOOKED_UP, source->links[0].type, keys);
 		collect_linked_rows(firing, source, &source->links[0], keys);
 	}
 }
@@ -872,7 +958,6 @@ settle_linked(Firing *firing, Source *source)
 	}
 	write_ledger(set, source, &gone, &come);
 	write_linked_left_out(set, source, keys, &left_out);
-	write_left_out(set, source, &left_out, 1);
 }
 
 /* Fold contributions, sorted by customer, into one delta each; those that change nothing go. */
@@ -1037,7 +1122,7 @@ read_dates_work(void *argument)
 	uint64		n;
 
 	if (source->plans[PLAN_DATES] == NULL)
-		(void) segment_plan(&source->plans[PLAN_DATES],
+		(void) segment_merchant_plan(&source->plans[PLAN_DATES],
 							source->linked
 							? psprintf("SELECT c.customer_id, pg_catalog.min(c.at), pg_catalog.max(c.at)"
 									   " FROM segment.counted_%d c"
@@ -1321,7 +1406,16 @@ settle_customers(Firing *firing, Source *source)
 	SPI_freetuptable(table);
 	prune_facts(set, customers);
 	if (source->linked)
-		write_linked_left_out(set, source, customers, &rows);
+	{
+		Rows		left_out = {0};
+
+		for (int i = 0; i < rows.n; i++)
+		{
+			if (rows.rows[i].left_out)
+				*segment_rows_add(&left_out) = rows.rows[i];
+		}
+		write_linked_left_out(set, source, customers, &left_out);
+	}
 }
 
 /* TRUNCATE gives no rows: everything is computed again. */
@@ -1364,9 +1458,8 @@ process(Firing *firing, bool nested)
 			collect_direct(firing, source);
 		if (!source->linked)
 		{
-			write_left_out(set, source, &firing->left_out_before, -1);
-			write_left_out(set, source, &firing->left_out_now, 1);
-			firing->left_out_before.n = firing->left_out_now.n = 0;
+			write_left_out(set, source, &firing->left_out[0], &firing->left_out[1]);
+			firing->left_out[0].n = firing->left_out[1].n = 0;
 		}
 	}
 	for (int i = 0; i < set->nsources; i++)
@@ -1425,6 +1518,9 @@ is_attached(SourceSet *set, Oid relid, SourceRole *role, const char **name)
 	return false;
 }
 
+/* how often a statement is followed anew because what is attached has changed */
+#define ATTEMPTS 10
+
 typedef struct Work
 {
 	TriggerData *trigger;
@@ -1440,7 +1536,7 @@ fire(void *argument)
 	SourceRole	role;
 	const char *name;
 
-	SPI_connect();
+	segment_connect(0);
 	work->set = segment_sources_acquire();
 	if (!is_attached(work->set, RelationGetRelid(work->trigger->tg_relation), &role, &name))
 		ereport(ERROR,
@@ -1458,6 +1554,15 @@ fire(void *argument)
 		source_truncated(&firing, name, role, work->nested);
 	else
 		process(&firing, work->nested);
+
+	/*
+	 * While we waited for a row somebody may have attached a table that has a
+	 * part in what we computed: then all is done again, with that table.
+	 */
+	if (!segment_sources_current(work->set))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("what is attached changes all the time")));
 	segment_sources_release();
 	SPI_finish();
 }
@@ -1469,7 +1574,7 @@ mark_failed(void *argument)
 	Work	   *work = argument;
 	Oid			relid = RelationGetRelid(work->trigger->tg_relation);
 
-	SPI_connect();
+	segment_connect(0);
 	work->set = segment_sources_acquire();
 	for (int i = 0; i < work->set->nsources; i++)
 	{
@@ -1491,7 +1596,7 @@ segment_source_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Work		work = {.trigger = trigger};
-	ErrorData  *error;
+	ErrorData  *error = NULL;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
@@ -1506,10 +1611,15 @@ segment_source_changed(PG_FUNCTION_ARGS)
 	if (DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1)
 		nested_in = my_local_xid();
 	work.nested = nested_in == my_local_xid();
-	error = segment_try(fire, &work);
-	if (error == NULL)
-		return PointerGetDatum(NULL);
-	segment_sources_release();
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
+	{
+		error = segment_try(fire, &work);
+		if (error == NULL)
+			return PointerGetDatum(NULL);
+		segment_sources_release();
+		if (work.set == NULL || segment_sources_current(work.set))
+			break;
+	}
 	if (segment_abort_on_error || error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
 		ReThrowError(error);
 	ereport(WARNING,

@@ -61,7 +61,7 @@ segment_rules_lock(PG_FUNCTION_ARGS)
 	SourceSet  *set;
 
 	require_trigger(fcinfo);
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	lock_rules(set);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
@@ -196,7 +196,7 @@ Datum
 segment_rules_changed(PG_FUNCTION_ARGS)
 {
 	require_trigger(fcinfo);
-	SPI_connect();
+	segment_connect(0);
 	rules_changed(segment_sources_acquire());
 	segment_sources_release();
 	SPI_finish();
@@ -210,7 +210,7 @@ segment_rules_check(PG_FUNCTION_ARGS)
 	SourceSet  *set;
 
 	require_trigger(fcinfo);
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	check_ranges(segment_ruleset(set->owner));
 	segment_sources_release();
@@ -256,7 +256,7 @@ segment_configure(PG_FUNCTION_ARGS)
 	SourceSet  *set;
 	Identity	caller;
 
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	lock_rules(set);
 	segment_become(set->owner, true, &caller);

@@ -109,6 +109,8 @@ forget_rows(const char *name, Tuplestorestate *rows)
 static uint64
 run(Recomputation *work, Oid role, const char *sql, Tuplestorestate *into)
 {
+	/* only TRUNCATE is followed in a transaction with a snapshot of its own */
+	bool		latest = work->writes && IsolationUsesXactSnapshot() && strncmp(sql, "SELECT", 6) == 0;
 	Identity	caller;
 	uint64		n;
 
@@ -116,8 +118,15 @@ run(Recomputation *work, Oid role, const char *sql, Tuplestorestate *into)
 		segment_become(role, true, &caller);
 	else
 		segment_become_merchant(role, true, &caller);
+	if (latest)
+	{
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetLatestSnapshot());
+	}
 	n = segment_execute_with(sql, work->customers ? 1 : 0, &work->set->key_array_type,
-							 &work->customers, NULL, !work->writes, into, work->context);
+							 &work->customers, NULL, latest || !work->writes, into, work->context);
+	if (latest)
+		PopActiveSnapshot();
 	segment_resume(&caller);
 	return n;
 }
@@ -719,6 +728,16 @@ refuse_in_trigger(const char *doing)
 				 errhint("Call it after the statement.")));
 }
 
+/* After a lock: who attached or detached something while we waited for it is seen. */
+static SourceSet *
+reacquire(SourceSet *set)
+{
+	if (segment_sources_current(set))
+		return set;
+	segment_sources_release();
+	return segment_sources_acquire();
+}
+
 /* Sources whose table or mapping was dropped with CASCADE are detached. */
 static void
 forget_dropped_sources(SourceSet *set)
@@ -741,11 +760,12 @@ segment_recalculate(PG_FUNCTION_ARGS)
 
 	segment_require_read_committed("recalculate");
 	refuse_in_trigger("recalculate");
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	require_customers(set);
 	segment_lock_facts(set, "recalculate");
 	forget_dropped_sources(set);
+	set = reacquire(set);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	{
 		Identity	caller;
@@ -787,10 +807,11 @@ segment_recalculate_customers(PG_FUNCTION_ARGS)
 
 	segment_require_read_committed("recalculate customers");
 	refuse_in_trigger("recalculate customers");
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	require_customers(set);
 	bump_customers(set, customers);
+	set = reacquire(set);
 	n = segment_recompute(set, customers, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
 	SPI_finish();
@@ -892,6 +913,7 @@ recalculate_batch(SourceSet **set, Datum batch)
 	uint64		wrong;
 
 	bump_customers(*set, batch);
+	*set = reacquire(*set);
 	wrong = segment_recompute(*set, batch, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
 	SPI_commit();
@@ -942,7 +964,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch_size must be at least 1, not %d", size)));
 	segment_require_read_committed("recalculate");
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	segment_connect(SPI_OPT_NONATOMIC);
 	context = AllocSetContextCreate(PortalContext, "segment batches", ALLOCSET_SMALL_SIZES);
 	set = segment_sources_acquire();
 	require_customers(set);
@@ -1033,7 +1055,7 @@ segment_verify(PG_FUNCTION_ARGS)
 	desc = CreateTemplateTupleDesc(4);
 	MemoryContextSwitchTo(before);
 
-	SPI_connect();
+	segment_connect(0);
 	set = segment_sources_acquire();
 	require_customers(set);
 	TupleDescInitEntry(desc, 1, "customer_id", set->key_type, -1, 0);

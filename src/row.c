@@ -505,7 +505,7 @@ read_named_orders(SourceSet *set, Source *source, Datum *keys, int nkeys, int *n
 	*n = 0;
 	if (nkeys == 0)
 		return named;
-	plan = segment_plan(&source->plans[PLAN_READ_ORDERS],
+	plan = segment_merchant_plan(&source->plans[PLAN_READ_ORDERS],
 						psprintf("SELECT o.key, (o.customer)::%s FROM %s o"
 								 " WHERE o.key OPERATOR(pg_catalog.=) ANY ($1) AND o.counts",
 								 set->key_type_name, orders->mapping_sql),
@@ -573,7 +573,7 @@ segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows
 {
 	Oid			type = getBaseType(source->fields[FIELD_KEY].type);
 	Oid			array_type = get_array_type(type);
-	SPIPlanPtr	plan = segment_plan(&source->plans[PLAN_READ_ROWS],
+	SPIPlanPtr	plan = segment_merchant_plan(&source->plans[PLAN_READ_ROWS],
 									read_rows_sql(set, source), 1, &array_type);
 	char	   *message;
 

@@ -104,12 +104,12 @@ take_tiers(const Ladder *ladder, int *ntiers)
 static void
 read_tiers(Ruleset *ruleset)
 {
-	segment_execute("SELECT t.ladder, t.id, t.code, t.active, t.min_value, t.max_value"
+	segment_execute_latest("SELECT t.ladder, t.id, t.code, t.active, t.min_value, t.max_value"
 					" FROM segment.tiers t"
 					" ORDER BY t.ladder, t.min_value, t.max_value NULLS LAST, t.id");
 	for (int i = 0; i < ruleset->nladders; i++)
 		ruleset->ladders[i].tiers = take_tiers(&ruleset->ladders[i], &ruleset->ladders[i].ntiers);
-	segment_execute("SELECT t.ladder, t.id, t.code, false, t.min_value, NULL::numeric"
+	segment_execute_latest("SELECT t.ladder, t.id, t.code, false, t.min_value, NULL::numeric"
 					" FROM segment.former_tiers t");
 	for (int i = 0; i < ruleset->nladders; i++)
 		ruleset->ladders[i].former = take_tiers(&ruleset->ladders[i], &ruleset->ladders[i].nformer);
@@ -130,7 +130,7 @@ compile(int64 version)
 													 CStringGetDatum(segment_setting("money_unit")),
 													 ObjectIdGetDatum(InvalidOid),
 													 Int32GetDatum(-1)));
-	segment_execute("SELECT l.id, l.code, l.figure, l.active, l.unit"
+	segment_execute_latest("SELECT l.id, l.code, l.figure, l.active, l.unit"
 					" FROM segment.ladders l ORDER BY l.code");
 	ruleset->nladders = (int) SPI_processed;
 	ruleset->ladders = palloc0(sizeof(Ladder) * Max(ruleset->nladders, 1));

@@ -16,6 +16,7 @@
 #include "saved_plan.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "nodes/parsenodes.h"
 #include "utils/guc.h"
 #include "utils/queryenvironment.h"
 #include "utils/resowner.h"
@@ -86,24 +87,53 @@ segment_resume(const Identity *before)
 }
 
 /*
- * The kept plan, made from sql the first time.  The caller owns *kept and
- * frees it with SPI_freeplan().  Must run inside SPI.
+ * Connect to SPI.  The environment that names rows for statements is made now,
+ * while SPI's own memory context is the current one: made later, it would live
+ * in whatever context happens to be.
  */
-SPIPlanPtr
-segment_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
+void
+segment_connect(int options)
+{
+	EphemeralNamedRelationData nothing = {.md.name = "nothing"};
+
+	SPI_connect_ext(options);
+	(void) SPI_register_relation(&nothing);
+	(void) SPI_unregister_relation("nothing");
+}
+
+static SPIPlanPtr
+keep_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes, int options)
 {
 	if (*kept == NULL)
 	{
 		MemoryContext context = CurrentMemoryContext;
-		SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
+		SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, unconstify(Oid *, argtypes), options);
 
 		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+			elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		*kept = plan;
 		MemoryContextSwitchTo(context);
 	}
 	return *kept;
+}
+
+/*
+ * The kept plan of a statement on our own tables, made from sql the first time.
+ * It is planned once: such statements go by primary key, whatever the values.
+ * The caller owns *kept and frees it with SPI_freeplan().  Must run inside SPI.
+ */
+SPIPlanPtr
+segment_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
+{
+	return keep_plan(kept, sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
+}
+
+/* The same for the merchant's tables, planned as the server thinks best. */
+SPIPlanPtr
+segment_merchant_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
+{
+	return keep_plan(kept, sql, nargs, argtypes, 0);
 }
 
 /*
@@ -204,6 +234,20 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Run a query once that reads what has been committed by now, whatever the
+ * transaction's own snapshot shows.
+ */
+uint64
+segment_execute_latest(const char *sql)
+{
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	(void) segment_execute_with(sql, 0, NULL, NULL, NULL, true, NULL, NULL);
+	PopActiveSnapshot();
 	return SPI_processed;
 }
 

@@ -21,6 +21,9 @@ extern void segment_become(Oid owner, bool pin_path, Identity *before);
 extern void segment_become_merchant(Oid owner, bool pin_path, Identity *before);
 extern void segment_resume(const Identity *before);
 
+extern void segment_connect(int options);
+extern SPIPlanPtr segment_merchant_plan(SPIPlanPtr *kept, const char *sql,
+										int nargs, const Oid *argtypes);
 extern SPIPlanPtr segment_plan(SPIPlanPtr *kept, const char *sql,
 							   int nargs, const Oid *argtypes);
 extern uint64 segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls);
@@ -31,6 +34,7 @@ extern uint64 segment_execute_with(const char *sql, int nargs, const Oid *argtyp
 								   bool read_only, Tuplestorestate *into,
 								   MemoryContext into_context);
 extern uint64 segment_fetch_next(Portal portal, long count);
+extern uint64 segment_execute_latest(const char *sql);
 extern void segment_name_rows(const char *name, TupleDesc tupdesc,
 							  Tuplestorestate *rows);
 extern ErrorData *segment_try(void (*work) (void *), void *argument);

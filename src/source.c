@@ -593,7 +593,7 @@ mapping_sql(SourceSet *set, Oid view)
 	char	   *definition;
 	size_t		length;
 
-	segment_execute(psprintf("SELECT pg_get_viewdef(%u::oid)", view));
+	segment_execute_latest(psprintf("SELECT pg_get_viewdef(%u::oid)", view));
 	definition = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	length = strlen(definition);
 	while (length > 0 && (definition[length - 1] == ';' || definition[length - 1] == '\n'))
@@ -627,7 +627,7 @@ read_anonymous(SourceSet *set)
 	Oid			input;
 	Oid			ioparam;
 
-	segment_execute("SELECT x.element FROM segment.attachments a"
+	segment_execute_latest("SELECT x.element FROM segment.attachments a"
 					" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements_text(a.arguments OPERATOR(pg_catalog.->) 'anonymous') AS x(element)"
 					" WHERE a.role = 'customers'");
 	rows = SPI_tuptable;
@@ -755,7 +755,7 @@ load(Oid attachments)
 	level = NewGUCNestLevel();
 	spell_constants_plainly();
 	read_anonymous(set);
-	segment_execute("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
+	segment_execute_latest("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
 					" CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END"
 					" FROM segment.attachments a ORDER BY a.id");
 	rows = SPI_tuptable;
@@ -853,6 +853,14 @@ segment_sources_acquire(void)
 	}
 	in_use++;
 	return current;
+}
+
+/* Whether what was acquired is still all there is, as far as is known by now. */
+bool
+segment_sources_current(SourceSet *set)
+{
+	AcceptInvalidationMessages();
+	return current_valid && current == set;
 }
 
 void

@@ -60,6 +60,7 @@ typedef enum SourcePlan
 	PLAN_READ_ROWS,
 	PLAN_READ_ORDERS,
 	PLAN_READ_LINKS,
+	PLAN_READ_OLD_LINKS,
 	PLAN_LEDGER_READ,
 	PLAN_LEDGER_DELETE,
 	PLAN_LEDGER_INSERT,
@@ -126,6 +127,7 @@ typedef struct SourceSet
 } SourceSet;
 
 extern SourceSet *segment_sources_acquire(void);
+extern bool segment_sources_current(SourceSet *set);
 extern void segment_sources_release(void);
 extern void segment_sources_changed(Oid attachments);
 extern void segment_sources_init(void);

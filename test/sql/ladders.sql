@@ -135,6 +135,18 @@ SELECT customer_id, action, old_tier, new_tier, cause FROM segment.changes
 SELECT count(*) FROM segment.standings;
 SELECT * FROM segment.verify();
 
+-- more customers than are judged at a time
+INSERT INTO shop.customers SELECT generate_series(1001, 13000);
+INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('low', 'Low', 0, 9.99), ('high', 'High', 10, NULL);
+INSERT INTO shop.orders SELECT g, g, g % 20, '2026-03-01' FROM generate_series(1001, 13000) g;
+SELECT tier, customers FROM segment.tier_sizes WHERE ladder = 'total';
+UPDATE segment.tiers SET active = false WHERE code = 'high';
+SELECT tier, customers FROM segment.tier_sizes WHERE ladder = 'total';
+SELECT action, count(*) FROM segment.changes WHERE customer_id > 1000 GROUP BY 1 ORDER BY 1;
+SELECT segment.recalculate();
+SELECT count(*) FROM segment.verify();
+TRUNCATE segment.tiers;
+
 SELECT segment.detach('shop.orders');
 DROP VIEW held;
 SELECT segment.detach('shop.customers');
