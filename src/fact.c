@@ -1363,7 +1363,8 @@ settle_customers(Firing *firing, Source *source)
 	Rows		rows = {0};
 	Values		present = {0};
 	Datum		arrays[2];
-	Oid			types[2] = {set->key_array_type, set->key_array_type};
+	Datum	   *is_customer;
+	Oid			types[2] = {set->key_array_type, BOOLARRAYOID};
 	Identity	caller;
 	SPITupleTable *table;
 	uint64		n;
@@ -1382,14 +1383,18 @@ settle_customers(Firing *firing, Source *source)
 		if (rows.rows[i].counts)
 			add_value(&present, rows.rows[i].key);
 	}
+	sort_customers(set, &present);
+	is_customer = palloc(sizeof(Datum) * customers->n);
+	for (int i = 0; i < customers->n; i++)
+		is_customer[i] = BoolGetDatum(contains_customer(set, &present, customers->values[i]));
 	arrays[0] = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
-	arrays[1] = PointerGetDatum(segment_array(set->key_type, present.values, NULL, present.n));
+	arrays[1] = PointerGetDatum(segment_array(BOOLOID, is_customer, NULL, customers->n));
 	segment_become(set->owner, false, &caller);
 	n = segment_write(segment_plan(&set->plans[PLAN_FACTS_EXISTENCE],
-								   "UPDATE segment.facts AS f"
-								   " SET is_customer = f.customer_id OPERATOR(pg_catalog.=) ANY ($2)"
-								   " WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
-								   " AND f.is_customer OPERATOR(pg_catalog.<>) (f.customer_id OPERATOR(pg_catalog.=) ANY ($2))"
+								   "UPDATE segment.facts AS f SET is_customer = e.is_customer"
+								   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e(customer_id, is_customer)"
+								   " WHERE f.customer_id OPERATOR(pg_catalog.=) e.customer_id"
+								   " AND f.is_customer OPERATOR(pg_catalog.<>) e.is_customer"
 								   " RETURNING " FACTS_COLUMNS("f"), 2, types), arrays, NULL);
 	segment_resume(&caller);
 	table = SPI_tuptable;
