@@ -29,6 +29,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -435,7 +436,8 @@ lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 typedef struct ReadLinks
 {
 	Source	   *source;
-	SPIPlanPtr	plan;
+	SourcePlan	plan;
+	const char *relation;		/* whose rows, in the place of the source's */
 	Datum		keys;
 } ReadLinks;
 
@@ -443,18 +445,35 @@ static void
 read_links_work(void *argument)
 {
 	ReadLinks  *work = argument;
+	Source	   *source = work->source;
 	Identity	caller;
 
-	segment_become_merchant(work->source->owner, true, &caller);
-	segment_fetch(work->plan, &work->keys, NULL);
+	segment_become_merchant(source->owner, true, &caller);
+	if (source->plans[work->plan] == NULL)
+	{
+		Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
+		StringInfoData sql;
+
+		initStringInfo(&sql);
+		appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text[]");
+		for (int i = 0; i < source->nlinks; i++)
+		{
+			if (source->links[i].traceable)
+				appendStringInfo(&sql, ", %s", source->links[i].values_sql);
+		}
+		appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", work->relation,
+						 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
+		(void) segment_merchant_plan(&source->plans[work->plan], sql.data, 1, &array_type);
+	}
+	segment_fetch(source->plans[work->plan], &work->keys, NULL);
 	segment_resume(&caller);
 }
 
-/* What rows look up, as text, by a plan over their keys; false where that raises. */
+/* What rows with some keys look up, as text; false where that raises. */
 static bool
-read_links(Source *source, SPIPlanPtr plan, Datum *keys, int n, Values *looked_up)
+read_links(Source *source, SourcePlan plan, const char *relation, Datum *keys, int n, Values *looked_up)
 {
-	ReadLinks	work = {.source = source, .plan = plan};
+	ReadLinks	work = {.source = source, .plan = plan, .relation = relation};
 	SPITupleTable *table;
 
 	work.keys = PointerGetDatum(segment_array(getBaseType(source->fields[FIELD_KEY].type), keys, NULL, n));
@@ -486,25 +505,14 @@ read_links(Source *source, SPIPlanPtr plan, Datum *keys, int n, Values *looked_u
 	return true;
 }
 
-/* A plan that tells what rows of a relation, in the place of the source's, look up. */
-static SPIPlanPtr
-links_plan(Source *source, SourcePlan which, const char *relation)
+/* The same, where a row that raises is left out and looks up nothing. */
+static void
+collect_looked_up(Source *source, SourcePlan plan, const char *relation, Values *keys, Values *looked_up)
 {
-	Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
-	StringInfoData sql;
-
-	if (source->plans[which] != NULL)
-		return source->plans[which];
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT NULL::pg_catalog.text[]");
-	for (int i = 0; i < source->nlinks; i++)
-	{
-		if (source->links[i].traceable)
-			appendStringInfo(&sql, ", %s", source->links[i].values_sql);
-	}
-	appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", relation,
-					 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
-	return segment_merchant_plan(&source->plans[which], sql.data, 1, &array_type);
+	if (read_links(source, plan, relation, keys->values, keys->n, looked_up))
+		return;
+	for (int i = 0; i < keys->n; i++)
+		(void) read_links(source, plan, relation, &keys->values[i], 1, looked_up);
 }
 
 /*
@@ -515,27 +523,18 @@ links_plan(Source *source, SourcePlan which, const char *relation)
 static void
 lock_looked_up(Firing *firing, Source *source, Values *keys)
 {
+	Relation	relation = firing->trigger->tg_relation;
 	Values		looked_up = {0};
-	SPIPlanPtr	plans[2] = {NULL, NULL};
 
 	if (keys->n == 0 || source->nlinks == 0)
 		return;
-	plans[0] = links_plan(source, PLAN_READ_LINKS, source->name);
-	if (firing->trigger->tg_oldtable != NULL && RelationGetRelid(firing->trigger->tg_relation) == source->relid)
+	collect_looked_up(source, PLAN_READ_LINKS, source->name, keys, &looked_up);
+	if (firing->trigger->tg_oldtable != NULL && RelationGetRelid(relation) == source->relid)
 	{
-		segment_name_rows("old_rows", RelationGetDescr(firing->trigger->tg_relation), firing->trigger->tg_oldtable);
-		plans[1] = links_plan(source, PLAN_READ_OLD_LINKS, "old_rows");
-	}
-	for (int i = 0; i < 2; i++)
-	{
-		if (plans[i] == NULL || read_links(source, plans[i], keys->values, keys->n, &looked_up))
-			continue;
-		/* a row that raises is left out and looks up nothing */
-		for (int j = 0; j < keys->n; j++)
-			(void) read_links(source, plans[i], &keys->values[j], 1, &looked_up);
-	}
-	if (plans[1] != NULL)
+		segment_name_rows("old_rows", RelationGetDescr(relation), firing->trigger->tg_oldtable);
+		collect_looked_up(source, PLAN_READ_OLD_LINKS, "old_rows", keys, &looked_up);
 		SPI_unregister_relation("old_rows");
+	}
 	lock_link_values(source, LOOKERS, TEXTOID, &looked_up);
 }
 
@@ -802,6 +801,7 @@ write_left_out(SourceSet *set, Source *source, Rows *before, Rows *now)
 		list[i].n = i < before->n ? -1 : 1;
 	}
 	qsort(list, n, sizeof(LeftOut), compare_left_out);
+	LockRelationOid(set->facts, RowExclusiveLock);	/* recalculate() waits for us */
 	segment_become(set->owner, false, &caller);
 	for (int from = 0, to = 0; from < n; from = to)
 	{
@@ -878,6 +878,29 @@ follow_orders(Firing *firing, Source *orders, Values *keys)
 	}
 }
 
+static int
+compare_values(const void *a, const void *b, void *type)
+{
+	return DatumGetInt32(FunctionCall2Coll(&((TypeCacheEntry *) type)->cmp_proc_finfo, C_COLLATION_OID,
+										   *(const Datum *) a, *(const Datum *) b));
+}
+
+/* Leave each value once: an UPDATE names the keys of its rows twice. */
+static void
+leave_once(Values *values, Oid type)
+{
+	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_CMP_PROC_FINFO);
+	int			n = 0;
+
+	qsort_arg(values->values, values->n, sizeof(Datum), compare_values, cache);
+	for (int i = 0; i < values->n; i++)
+	{
+		if (n == 0 || compare_values(&values->values[n - 1], &values->values[i], cache) != 0)
+			values->values[n++] = values->values[i];
+	}
+	values->n = n;
+}
+
 /*
  * Bring the ledger of a linked source up to date for the rows touched; the
  * differences become contributions.  Facts rows of everyone concerned are
@@ -900,6 +923,8 @@ settle_linked(Firing *firing, Source *source)
 
 	if (keys->n == 0)
 		return;
+	LockRelationOid(set->facts, RowExclusiveLock);	/* recalculate() waits for us */
+	leave_once(keys, key_type);
 	lock_looked_up(firing, source, keys);
 	array = PointerGetDatum(segment_array(key_type, keys->values, NULL, keys->n));
 	for (;;)
@@ -1121,20 +1146,20 @@ read_dates_work(void *argument)
 	Identity	caller;
 	uint64		n;
 
-	if (source->plans[PLAN_DATES] == NULL)
-		(void) segment_merchant_plan(&source->plans[PLAN_DATES],
-							source->linked
-							? psprintf("SELECT c.customer_id, pg_catalog.min(c.at), pg_catalog.max(c.at)"
-									   " FROM segment.counted_%d c"
-									   " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($1) GROUP BY 1", source->id)
-							: psprintf("SELECT (s.customer)::%s, pg_catalog.min(s.at), pg_catalog.max(s.at) FROM %s s"
-									   " WHERE s.customer OPERATOR(pg_catalog.=) ANY ($1) AND s.counts GROUP BY 1",
-									   set->key_type_name, source->mapping_sql),
-							1, &set->key_array_type);
 	if (source->linked)
 		segment_become(set->owner, false, &caller);
 	else
 		segment_become_merchant(source->owner, true, &caller);
+	if (source->plans[PLAN_DATES] == NULL)
+		(void) segment_merchant_plan(&source->plans[PLAN_DATES],
+									 source->linked
+									 ? psprintf("SELECT c.customer_id, pg_catalog.min(c.at), pg_catalog.max(c.at)"
+												" FROM segment.counted_%d c"
+												" WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($1) GROUP BY 1", source->id)
+									 : psprintf("SELECT (s.customer)::%s, pg_catalog.min(s.at), pg_catalog.max(s.at) FROM %s s"
+												" WHERE s.customer OPERATOR(pg_catalog.=) ANY ($1) AND s.counts GROUP BY 1",
+												set->key_type_name, source->mapping_sql),
+									 1, &set->key_array_type);
 	n = segment_fetch(source->plans[PLAN_DATES], &dates->array, NULL);
 	segment_resume(&caller);
 	table = SPI_tuptable;
@@ -1228,6 +1253,8 @@ prune_facts(SourceSet *set, Values *customers)
 							   "DELETE FROM segment.facts f WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
 							   " AND NOT f.is_customer AND f.number_of_orders OPERATOR(pg_catalog.=) 0"
 							   " AND f.number_of_returns OPERATOR(pg_catalog.=) 0"
+							   " AND f.amount_ordered OPERATOR(pg_catalog.=) 0"
+							   " AND f.amount_returned OPERATOR(pg_catalog.=) 0"
 							   " AND NOT EXISTS (SELECT FROM segment.changes h"
 							   " WHERE h.customer_id OPERATOR(pg_catalog.=) f.customer_id)",
 							   1, &set->key_array_type), &array, NULL);
@@ -1423,16 +1450,22 @@ settle_customers(Firing *firing, Source *source)
 	}
 }
 
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
 /* TRUNCATE gives no rows: everything is computed again. */
 static void
-source_truncated(Firing *firing, const char *name, SourceRole role, bool nested)
+source_truncated(Firing *firing, const char *name, SourceRole role)
 {
 	SourceSet  *set = firing->set;
 	Cause		cause = role == ROLE_ORDERS ? CAUSE_CANCELLATION : role == ROLE_RETURNS ? CAUSE_RETURN : CAUSE_PROFILE;
 
 	segment_lock_facts(set, "truncate");
 	segment_recompute(set, (Datum) 0, cause, name);
-	if (nested)
+	if (trigger_depth() > 1)
 	{
 		/* statements around this one have rows pending that were seen already */
 		for (int i = 0; i < set->nsources; i++)
@@ -1531,6 +1564,7 @@ typedef struct Work
 	TriggerData *trigger;
 	SourceSet  *set;
 	bool		nested;
+	bool		refused;		/* the table is not ours to follow */
 } Work;
 
 static void
@@ -1543,7 +1577,8 @@ fire(void *argument)
 
 	segment_connect(0);
 	work->set = segment_sources_acquire();
-	if (!is_attached(work->set, RelationGetRelid(work->trigger->tg_relation), &role, &name))
+	work->refused = !is_attached(work->set, RelationGetRelid(work->trigger->tg_relation), &role, &name);
+	if (work->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("table \"%s\" is not attached", RelationGetRelationName(work->trigger->tg_relation)),
@@ -1556,7 +1591,7 @@ fire(void *argument)
 	if (!OidIsValid(work->set->facts))
 		elog(ERROR, "segment.facts does not exist");
 	if (TRIGGER_FIRED_BY_TRUNCATE(firing.event))
-		source_truncated(&firing, name, role, work->nested);
+		source_truncated(&firing, name, role);
 	else
 		process(&firing, work->nested);
 
@@ -1613,7 +1648,7 @@ segment_source_changed(PG_FUNCTION_ARGS)
 		 (trigger->tg_oldtable == NULL || tuplestore_tuple_count(trigger->tg_oldtable) == 0)))
 		return PointerGetDatum(NULL);
 
-	if (DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1)
+	if (trigger_depth() > 1)
 		nested_in = my_local_xid();
 	work.nested = nested_in == my_local_xid();
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
@@ -1625,7 +1660,7 @@ segment_source_changed(PG_FUNCTION_ARGS)
 		if (work.set == NULL || segment_sources_current(work.set))
 			break;
 	}
-	if (segment_abort_on_error || error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+	if (segment_abort_on_error || work.refused)
 		ReThrowError(error);
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),

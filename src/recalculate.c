@@ -231,8 +231,8 @@ totals_of_rows(Recomputation *work, Source *source)
 	Tuplestorestate *left;
 
 	run(work, work->set->owner,
-		psprintf("SELECT s.customer_id, %s FROM source_rows s WHERE s.reason IS NULL GROUP BY s.customer_id",
-				 figures_sql(source->role)), work->totals);
+		psprintf("SELECT s.customer_id, %s FROM source_rows s WHERE s.reason IS NULL%s GROUP BY s.customer_id",
+				 figures_sql(source->role), only_asked(work, "s.customer_id")), work->totals);
 	if (!work->writes || work->customers)
 		return;
 	left = tuplestore_begin_heap(false, false, work_mem);
@@ -491,10 +491,11 @@ write_ledger(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("INSERT INTO segment.counted_%1$d AS c (key, customer_id, amount, at)"
 				 " SELECT s.key, s.customer_id, s.amount, s.at FROM source_rows s"
-				 " WHERE s.reason IS NULL AND NOT EXISTS (SELECT FROM segment.counted_%1$d c"
+				 " WHERE s.reason IS NULL%2$s AND NOT EXISTS (SELECT FROM segment.counted_%1$d c"
 				 " WHERE c.key = s.key AND c.customer_id = s.customer_id)"
 				 " ON CONFLICT (key) DO UPDATE SET customer_id = excluded.customer_id,"
-				 " amount = excluded.amount, at = excluded.at", source->id), NULL);
+				 " amount = excluded.amount, at = excluded.at",
+				 source->id, only_asked(work, "s.customer_id")), NULL);
 }
 
 /* verify(): rows of the ledger that are not what they should be. */
@@ -697,6 +698,7 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 	run(&work, set->owner,
 		psprintf("DELETE FROM segment.facts f WHERE NOT f.is_customer"
 				 " AND f.number_of_orders = 0 AND f.number_of_returns = 0"
+				 " AND f.amount_ordered = 0 AND f.amount_returned = 0"
 				 " AND NOT EXISTS (SELECT FROM segment.changes h WHERE h.customer_id = f.customer_id)%s", asked), NULL);
 	segment_name_rows("wrong", wrong_desc, wrong);
 	run(&work, set->owner, "SELECT count(DISTINCT w.customer_id) FROM wrong w", NULL);
@@ -745,9 +747,11 @@ forget_dropped_sources(SourceSet *set)
 	Identity	caller;
 
 	segment_become(set->owner, true, &caller);
-	segment_execute("DELETE FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL");
-	if (SPI_processed > 0)
+	if (segment_execute("SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL") > 0)
+	{
+		segment_execute("DELETE FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL");
 		segment_sources_changed(set->attachments);
+	}
 	segment_resume(&caller);
 }
 

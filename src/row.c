@@ -411,23 +411,13 @@ take_rows(SourceSet *set, Source *source, Rows *rows)
 	}
 }
 
-/* Run a plan over keys as the owner of the merchant's table. */
-static void
-fetch_as_owner(Source *source, SPIPlanPtr plan, Oid type, Datum *keys, int n)
-{
-	Datum		array = PointerGetDatum(segment_array(type, keys, NULL, n));
-	Identity	caller;
-
-	segment_become_merchant(source->owner, true, &caller);
-	segment_fetch(plan, &array, NULL);
-	segment_resume(&caller);
-}
-
+/* a query over an array of keys, run as the owner of a merchant's table */
 typedef struct Fetch
 {
-	Source	   *source;
-	SPIPlanPtr	plan;
-	Oid			type;
+	Oid			owner;
+	SPIPlanPtr *kept;
+	const char *sql;
+	Oid			type;			/* of a key */
 	Datum	   *keys;
 	int			n;
 } Fetch;
@@ -436,17 +426,24 @@ static void
 fetch_work(void *argument)
 {
 	Fetch	   *fetch = argument;
+	Oid			array_type = get_array_type(fetch->type);
+	Datum		array = PointerGetDatum(segment_array(fetch->type, fetch->keys, NULL, fetch->n));
+	Identity	caller;
 
-	fetch_as_owner(fetch->source, fetch->plan, fetch->type, fetch->keys, fetch->n);
+	segment_become_merchant(fetch->owner, true, &caller);
+	segment_fetch(segment_merchant_plan(fetch->kept, fetch->sql, 1, &array_type), &array, NULL);
+	segment_resume(&caller);
 }
 
-/* The same inside a subtransaction: NULL, or why it raised. */
+/* Run it in a subtransaction for some of its keys: NULL, or why it raised. */
 static char *
-try_fetch_as_owner(Source *source, SPIPlanPtr plan, Oid type, Datum *keys, int n)
+try_fetch(Fetch *fetch, Datum *keys, int n)
 {
-	Fetch		fetch = {.source = source, .plan = plan, .type = type, .keys = keys, .n = n};
-	ErrorData  *error = segment_try(fetch_work, &fetch);
+	ErrorData  *error;
 
+	fetch->keys = keys;
+	fetch->n = n;
+	error = segment_try(fetch_work, fetch);
 	return error == NULL ? NULL : raised(error);
 }
 
@@ -497,27 +494,27 @@ static NamedOrder *
 read_named_orders(SourceSet *set, Source *source, Datum *keys, int nkeys, int *n)
 {
 	Source	   *orders = &set->sources[source->order_source];
-	Oid			type = getBaseType(source->fields[FIELD_ORDER_KEY].type);
-	Oid			array_type = get_array_type(type);
 	NamedOrder *named = palloc0(sizeof(NamedOrder) * Max(nkeys, 1));
-	SPIPlanPtr	plan;
+	Fetch		fetch = {
+		.owner = orders->owner,
+		.kept = &source->plans[PLAN_READ_ORDERS],
+		.type = getBaseType(source->fields[FIELD_ORDER_KEY].type),
+	};
 
 	*n = 0;
 	if (nkeys == 0)
 		return named;
-	plan = segment_merchant_plan(&source->plans[PLAN_READ_ORDERS],
-						psprintf("SELECT o.key, (o.customer)::%s FROM %s o"
-								 " WHERE o.key OPERATOR(pg_catalog.=) ANY ($1) AND o.counts",
-								 set->key_type_name, orders->mapping_sql),
-						1, &array_type);
-	if (try_fetch_as_owner(orders, plan, type, keys, nkeys) == NULL)
+	fetch.sql = psprintf("SELECT o.key, (o.customer)::%s FROM %s o"
+						 " WHERE o.key OPERATOR(pg_catalog.=) ANY ($1) AND o.counts",
+						 set->key_type_name, orders->mapping_sql);
+	if (try_fetch(&fetch, keys, nkeys) == NULL)
 		take_named_orders(set, orders, named, n);
 	else
 	{
 		/* an order that raises does not count; it is listed as left out itself */
 		for (int i = 0; i < nkeys; i++)
 		{
-			if (try_fetch_as_owner(orders, plan, type, &keys[i], 1) == NULL)
+			if (try_fetch(&fetch, &keys[i], 1) == NULL)
 				take_named_orders(set, orders, named, n);
 		}
 	}
@@ -572,20 +569,23 @@ void
 segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows)
 {
 	Oid			type = getBaseType(source->fields[FIELD_KEY].type);
-	Oid			array_type = get_array_type(type);
-	SPIPlanPtr	plan = segment_merchant_plan(&source->plans[PLAN_READ_ROWS],
-									read_rows_sql(set, source), 1, &array_type);
+	Fetch		fetch = {
+		.owner = source->owner,
+		.kept = &source->plans[PLAN_READ_ROWS],
+		.sql = read_rows_sql(set, source),
+		.type = type,
+	};
 	char	   *message;
 
 	if (nkeys == 0)
 		return;
-	if (try_fetch_as_owner(source, plan, type, keys, nkeys) == NULL)
+	if (try_fetch(&fetch, keys, nkeys) == NULL)
 		take_rows(set, source, rows);
 	else
 	{
 		for (int i = 0; i < nkeys; i++)
 		{
-			message = try_fetch_as_owner(source, plan, type, &keys[i], 1);
+			message = try_fetch(&fetch, &keys[i], 1);
 			if (message == NULL)
 				take_rows(set, source, rows);
 			else

@@ -10,7 +10,7 @@ SET ROLE regress_segment_owner;
 CREATE TABLE shop.customers (id int PRIMARY KEY);
 CREATE TABLE shop.orders (id int PRIMARY KEY, customer_id int, total numeric, at timestamptz);
 CREATE TABLE shop.rates (id int PRIMARY KEY, rate numeric);
-CREATE TABLE shop.seen (who text);
+CREATE TABLE shop.returns (id int PRIMARY KEY, order_id int, amount numeric, at timestamptz);
 -- tells as whom it runs by what it may read
 CREATE FUNCTION shop.who() RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -20,15 +20,22 @@ BEGIN
 	RETURN 1;
 END $$;
 GRANT USAGE ON SCHEMA shop TO regress_segment_clerk;
-GRANT INSERT ON shop.orders, shop.customers TO regress_segment_clerk;
+GRANT INSERT, UPDATE, DELETE, SELECT ON ALL TABLES IN SCHEMA shop TO regress_segment_clerk;
 RESET ROLE;
 SELECT segment.attach_customers('shop.customers', key => 'id');
 SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total * shop.who()', at => 'at');
+SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount * shop.who()', at => 'at');
 INSERT INTO segment.tiers (code, name, min_value) VALUES ('all', 'All', 0);
 -- a clerk with only INSERT sells, and can read or write nothing of ours
 SET ROLE regress_segment_clerk;
 INSERT INTO shop.customers VALUES (1), (2);
 INSERT INTO shop.orders VALUES (1, 1, 10, '2026-01-01'), (2, 2, 20, '2026-01-01');
+INSERT INTO shop.orders VALUES (6, 1, 10, '2026-01-01'), (7, 2, 20, '2026-01-01');
+INSERT INTO shop.returns VALUES (1, 6, 5, '2026-01-02');
+UPDATE shop.orders SET customer_id = 2, at = '2026-01-05' WHERE id = 6;
+UPDATE shop.orders SET id = 8 WHERE id = 7;
+DELETE FROM shop.returns;
+DELETE FROM shop.orders WHERE id > 5;
 \set VERBOSITY terse
 SELECT * FROM segment.customer_tiers;
 SELECT segment.recalculate();

@@ -120,6 +120,21 @@ SELECT shop.differences();
 UPDATE shop.orders SET total = total + 0.5 WHERE id IN (30, 31);
 SELECT shop.differences();
 DROP TRIGGER round_down ON shop.orders;
+-- a merchant's trigger that deletes the order at once, for a key that is no customer
+ALTER TABLE shop.orders DROP CONSTRAINT orders_customer_id_fkey;
+CREATE FUNCTION shop.gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM shop.orders WHERE id = NEW.id; RETURN NULL; END $$;
+CREATE TRIGGER gone AFTER INSERT ON shop.orders FOR EACH ROW WHEN (NEW.total = 7) EXECUTE FUNCTION shop.gone();
+INSERT INTO shop.orders VALUES (40, 99, 500, '2026-04-01');
+INSERT INTO shop.orders VALUES (41, 99, 7, '2026-04-02');
+SELECT shop.differences();
+SELECT number_of_orders, amount_ordered FROM segment.facts WHERE customer_id = 99;
+BEGIN;
+INSERT INTO shop.orders VALUES (42, 1, 7, '2026-04-02');
+TRUNCATE shop.returns;
+SELECT count(*) FROM segment.stale_marks;
+ROLLBACK;
+DROP TRIGGER gone ON shop.orders;
+DELETE FROM shop.orders WHERE customer_id = 99;
 -- truncate, and its rollback
 BEGIN;
 TRUNCATE shop.returns;
