@@ -1360,7 +1360,7 @@ segment_detach(PG_FUNCTION_ARGS)
 	if (!is_owner(source->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
 	LockRelationOid(source->relid, ShareRowExclusiveLock);
-	segment_lock_facts(set, "detach");
+	segment_lock_facts();
 	check_not_needed(set, source);
 
 	gone = *source;

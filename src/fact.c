@@ -1463,7 +1463,7 @@ source_truncated(Firing *firing, const char *name, SourceRole role)
 	SourceSet  *set = firing->set;
 	Cause		cause = role == ROLE_ORDERS ? CAUSE_CANCELLATION : role == ROLE_RETURNS ? CAUSE_RETURN : CAUSE_PROFILE;
 
-	segment_lock_facts(set, "truncate");
+	segment_lock_facts();
 	segment_recompute(set, (Datum) 0, cause, name);
 	if (trigger_depth() > 1)
 	{
@@ -1653,11 +1653,12 @@ segment_source_changed(PG_FUNCTION_ARGS)
 	work.nested = nested_in == my_local_xid();
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
 	{
+		work.set = NULL;
 		error = segment_try(fire, &work);
 		if (error == NULL)
 			return PointerGetDatum(NULL);
 		segment_sources_release();
-		if (work.set == NULL || segment_sources_current(work.set))
+		if (work.set != NULL && segment_sources_current(work.set))
 			break;
 	}
 	if (segment_abort_on_error || work.refused)

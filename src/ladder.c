@@ -33,7 +33,7 @@ static void
 lock_rules(SourceSet *set)
 {
 	segment_require_read_committed("change ladders, tiers or settings");
-	segment_lock_facts(set, "change rules");
+	segment_lock_facts();
 	if (!OidIsValid(set->facts))
 	{
 		Identity	caller;

@@ -19,6 +19,7 @@
 #include "row.h"
 #include "saved_plan.h"
 #include "standing.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -730,6 +731,16 @@ refuse_in_trigger(const char *doing)
 				 errhint("Call it after the statement.")));
 }
 
+/* Detaching waits for us, or we for it, before what is attached is read. */
+static void
+keep_detach_out(void)
+{
+	Oid			facts = segment_facts_relation();
+
+	if (OidIsValid(facts))
+		LockRelationOid(facts, RowExclusiveLock);
+}
+
 /* After a lock: who attached or detached something while we waited for it is seen. */
 static SourceSet *
 reacquire(SourceSet *set)
@@ -765,9 +776,9 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	segment_require_read_committed("recalculate");
 	refuse_in_trigger("recalculate");
 	segment_connect(0);
+	segment_lock_facts();		/* before what is attached is read: it stays so */
 	set = segment_sources_acquire();
 	require_customers(set);
-	segment_lock_facts(set, "recalculate");
 	forget_dropped_sources(set);
 	set = reacquire(set);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
@@ -812,6 +823,7 @@ segment_recalculate_customers(PG_FUNCTION_ARGS)
 	segment_require_read_committed("recalculate customers");
 	refuse_in_trigger("recalculate customers");
 	segment_connect(0);
+	keep_detach_out();
 	set = segment_sources_acquire();
 	require_customers(set);
 	bump_customers(set, customers);
@@ -921,6 +933,7 @@ recalculate_batch(SourceSet **set, Datum batch)
 	wrong = segment_recompute(*set, batch, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
 	SPI_commit();
+	keep_detach_out();
 	*set = segment_sources_acquire();
 	return wrong;
 }
@@ -970,6 +983,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 	segment_require_read_committed("recalculate");
 	segment_connect(SPI_OPT_NONATOMIC);
 	context = AllocSetContextCreate(PortalContext, "segment batches", ALLOCSET_SMALL_SIZES);
+	keep_detach_out();
 	set = segment_sources_acquire();
 	require_customers(set);
 	add_missing_customers(set);
@@ -977,6 +991,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 	total = count_facts(set);
 	segment_sources_release();
 	SPI_commit();
+	keep_detach_out();
 	set = segment_sources_acquire();
 	start = GetCurrentTimestamp();
 	while (next_batch(set, done == 0, last, size, &batch, &n))

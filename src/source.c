@@ -12,6 +12,7 @@
 #include "segment.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -485,11 +486,14 @@ mentions(List *links, Oid relid)
 	return false;
 }
 
-/* Take the mapping apart: expressions of the fields, and what they read. */
-static void
+/*
+ * Take the mapping apart: expressions of the fields, and what they read.  False
+ * where the view is gone: it is being detached, and will be read without.
+ */
+static bool
 read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 {
-	Relation	relation = table_open(view, AccessShareLock);
+	Relation	relation = try_relation_open(view, AccessShareLock);
 	Query	   *mapping = NULL;
 	Index		table_rti = 0;
 	LinkSearch	search = {.set = set, .source = source};
@@ -498,6 +502,8 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	int			nwatched;
 	int			i;
 
+	if (relation == NULL)
+		return false;
 	foreach(cell, get_view_query(relation)->rtable)
 	{
 		RangeTblEntry *rte = lfirst(cell);
@@ -580,6 +586,7 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	i = 0;
 	foreach(cell, search.links)
 		source->links[i++] = *(Link *) lfirst(cell);
+	return true;
 }
 
 /*
@@ -595,6 +602,8 @@ mapping_sql(SourceSet *set, Oid view)
 
 	segment_execute_latest(psprintf("SELECT pg_get_viewdef(%u::oid)", view));
 	definition = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (definition == NULL)
+		return NULL;
 	length = strlen(definition);
 	while (length > 0 && (definition[length - 1] == ';' || definition[length - 1] == '\n'))
 		definition[--length] = '\0';
@@ -703,7 +712,9 @@ read_source(SourceSet *set, Source *source, HeapTuple row, TupleDesc desc,
 	source->name = qualified_name(source->relid);
 	source->mapping_sql = mapping_sql(set, view);
 	watch = SPI_getbinval(row, desc, 5, &isnull);
-	read_mapping(set, source, view, DatumGetArrayTypePCopy(watch));
+	if (source->mapping_sql == NULL ||
+		!read_mapping(set, source, view, DatumGetArrayTypePCopy(watch)))
+		return false;
 	for (int i = 0; i < source->nlinks; i++)
 		add_dependency(source->links[i].relid);
 	return true;
@@ -970,23 +981,31 @@ segment_require_read_committed(const char *doing)
 				 errhint("Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
 }
 
+/* segment.facts, InvalidOid while no customers are attached. */
+Oid
+segment_facts_relation(void)
+{
+	return get_relname_relid("facts", get_namespace_oid("segment", false));
+}
+
 /*
  * Keep everyone who judges out until commit: SHARE ROW EXCLUSIVE on
  * segment.facts, the one lock of a save.  Sales queue behind us while we wait,
  * so the wait is bounded by segment.lock_timeout.
  */
 void
-segment_lock_facts(SourceSet *set, const char *doing)
+segment_lock_facts(void)
 {
+	Oid			facts = segment_facts_relation();
 	int			level;
 
-	if (!OidIsValid(set->facts))
+	if (!OidIsValid(facts))
 		return;
 	level = NewGUCNestLevel();
 	if (LockTimeout == 0 || LockTimeout > segment_lock_timeout)
 		(void) set_config_option("lock_timeout", psprintf("%d", segment_lock_timeout),
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	LockRelationOid(set->facts, ShareRowExclusiveLock);
+	LockRelationOid(facts, ShareRowExclusiveLock);
 	AtEOXact_GUC(true, level);
 }
 

@@ -138,7 +138,8 @@ extern Source *segment_customers_source(SourceSet *set);
 extern bool segment_is_anonymous(SourceSet *set, Datum customer);
 extern int	segment_compare_customers(SourceSet *set, Datum a, Datum b);
 extern Datum segment_copy_customer(SourceSet *set, Datum customer);
-extern void segment_lock_facts(SourceSet *set, const char *doing);
+extern Oid	segment_facts_relation(void);
+extern void segment_lock_facts(void);
 extern void segment_require_read_committed(const char *doing);
 extern void segment_mark_stale(SourceSet *set, int source, const char *reason);
 
