@@ -69,6 +69,11 @@ COMMENT ON FUNCTION segment.configure(text, text, text, numeric) IS 'set what ho
 
 -- attached tables
 
+CREATE SEQUENCE segment.source_id AS integer;
+REVOKE ALL ON SEQUENCE segment.source_id FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.source_id', '');
+COMMENT ON SEQUENCE segment.source_id IS 'numbers of attached tables, never given twice';
+
 CREATE TABLE segment.attachments (
 	id integer PRIMARY KEY,
 	relation regclass NOT NULL,
@@ -218,6 +223,11 @@ BEGIN
 				  HINT = 'It is what standings remember; change the code or the name instead.';
 	END IF;
 	IF TG_TABLE_NAME = 'tiers' THEN
+		IF TG_OP = 'UPDATE' AND NEW.ladder IS DISTINCT FROM OLD.ladder AND pg_trigger_depth() = 1 THEN
+			RAISE EXCEPTION 'tier "%" cannot move from ladder "%" to another', OLD.code, OLD.ladder
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'Delete it and insert it on the other ladder.';
+		END IF;
 		IF NEW.ladder IS NULL THEN
 			NEW.ladder := (SELECT l.code FROM segment.ladders l WHERE l.is_default);
 			IF NEW.ladder IS NULL THEN

@@ -4,8 +4,7 @@
  *
  * Mistakes are refused here, when they are made, so that no sale ever meets
  * them: arguments are parsed with the caller's search_path, checked for type,
- * volatility and dependence on the session, and kept as a view that belongs to
- * the table's owner.
+ * volatility and dependence on the session, and kept as a view.
  */
 #include "segment.h"
 
@@ -22,6 +21,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "classify.h"
+#include "commands/tablecmds.h"
 #include "configuration.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -149,6 +149,7 @@ typedef struct Attachment
 	const RoleArguments *arguments;
 	Oid			relid;
 	Relation	relation;
+	char	   *path;			/* the caller's search_path, spelled out */
 	char	   *zone;			/* in which timestamps without zone are read */
 	bool		reads_zone;		/* some are */
 	bool		watches;		/* the watch argument names a table */
@@ -514,11 +515,74 @@ column_sql(Attachment *attachment, const Argument *argument, const char *sql,
 			if (!fits_key(type, attachment->set->key_type))
 				wrong_type(argument, text, given_type, format_type_be(attachment->set->key_type),
 						   "It must give the key of the customers table.");
-			return psprintf("(%s\n)", sql);
+			return psprintf(type == BPCHAROID || type == NAMEOID ? "(%s\n)::pg_catalog.text" : "(%s\n)", sql);
 		case KIND_KEY:
+			if ((type == BPCHAROID || type == NAMEOID) && strcmp(argument->name, "order_key") == 0)
+				return psprintf("(%s\n)::pg_catalog.text", sql);
 			return psprintf("(%s\n)", sql);
 	}
 	return NULL;
+}
+
+/* Types whose literals are read by the server's own code alone. */
+static bool
+is_harmless_type(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	if (OidIsValid(element))
+		type = element;
+	return type < FirstNormalObjectId || get_typtype(type) == TYPTYPE_ENUM;
+}
+
+static bool
+find_refused_walker(Node *node, Node **found)
+{
+	if (node == NULL || *found != NULL)
+		return *found != NULL;
+	if ((IsA(node, Const) && !is_harmless_type(((Const *) node)->consttype)) ||
+		(IsA(node, Var) && ((Var *) node)->varattno < 0))
+	{
+		*found = node;
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_refused_walker, found, 0);
+	return expression_tree_walker(node, find_refused_walker, found);
+}
+
+/* Refuse literals that code of others reads, and system columns, which a trigger's rows have not. */
+static void
+check_constants(const Argument *argument, Node *expr, const char *text)
+{
+	Node	   *found = NULL;
+
+	(void) find_refused_walker(expr, &found);
+	if (found != NULL && IsA(found, Const))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"%s\" contains a literal of type %s: %s", argument->name,
+						format_type_be(((Const *) found)->consttype), text),
+				 errhint("Use a literal of a built-in type, or compare the column cast to one.")));
+	if (found != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"%s\" uses a system column: %s", argument->name, text),
+				 errhint("Use the table's own columns.")));
+}
+
+/* Keys and currencies are compared byte by byte. */
+static void
+check_collation(const Argument *argument, Node *expr, const char *text)
+{
+	Oid			collation = exprCollation(expr);
+
+	if ((argument->kind == KIND_KEY || argument->kind == KIND_CUSTOMER || strcmp(argument->name, "currency") == 0) &&
+		OidIsValid(collation) && !get_collation_isdeterministic(collation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDETERMINATE_COLLATION),
+				 errmsg("argument \"%s\" has a nondeterministic collation: %s", argument->name, text),
+				 errhint("Keys and currencies are compared byte by byte; give an expression with another collation, such as lower(…) COLLATE \"C\".")));
 }
 
 /* Check one argument and add it to the mapping. */
@@ -532,8 +596,11 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 	const char *sql = attno > 0 ? quote_identifier(text) : text;
 	Node	   *expr;
 	Oid			type;
+	Identity	caller;
 
 	enter_argument(&context, attachment->arguments->role, argument->name, sql);
+	/* reading a literal can run code of whoever made its type */
+	segment_become_merchant(attachment->relation->rd_rel->relowner, attachment->path, &caller);
 	parse->p_sourcetext = sql;
 	item = addRangeTableEntryForRelation(parse, attachment->relation, AccessShareLock, NULL, false, true);
 	addNSItemToQuery(parse, item, false, true, true);
@@ -545,6 +612,9 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 		type = TEXTOID;
 	}
 	assign_expr_collations(parse, expr);
+	segment_resume(&caller);
+	check_constants(argument, expr, text);
+	check_collation(argument, expr, text);
 	leave_argument(&context);
 
 	check_volatility(attachment, argument, expr, text);
@@ -610,6 +680,26 @@ require_unique_key(Relation relation, AttrNumber attno, const char *why)
 				 errhint("Name such a column as key, or create one: CREATE UNIQUE INDEX … without WHERE, on that column alone.")));
 }
 
+/* The key of a source whose rows are read again by it. */
+static void
+require_ledger_key(Attachment *attachment)
+{
+	require_unique_key(attachment->relation, attachment->key_attno,
+					   "What its rows mean depends on other tables, so they are read again by key.");
+	if (!TupleDescAttr(RelationGetDescr(attachment->relation), attachment->key_attno - 1)->attnotnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("key of \"%s\" may be NULL", RelationGetRelationName(attachment->relation)),
+				 errdetail("What its rows mean depends on other tables, so they are read again by key."),
+				 errhint("ALTER TABLE … ALTER COLUMN … SET NOT NULL.")));
+	if (attachment->key_type == BPCHAROID || attachment->key_type == NAMEOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("key of \"%s\" has type %s", RelationGetRelationName(attachment->relation),
+						format_type_be(attachment->key_type)),
+				 errhint("Attach with a unique column of another type as key, such as text or varchar.")));
+}
+
 /* Customers' keys: the type in which everything of ours is made. */
 static Oid
 customers_key_type(Attachment *attachment)
@@ -624,7 +714,6 @@ customers_key_type(Attachment *attachment)
 		case TEXTOID:
 			return attachment->key_type;
 		case VARCHAROID:
-		case BPCHAROID:
 			return TEXTOID;
 		default:
 			ereport(ERROR,
@@ -715,23 +804,25 @@ callers_path(void)
 	return path.data;
 }
 
-/* Create the view that is the mapping; it belongs to the table's owner. */
+/*
+ * Create the view that is the mapping.  It belongs to the owner of ours, so that
+ * nobody else can make it say something else; what it says is evaluated as the
+ * table's owner.
+ */
 static void
-create_mapping(Attachment *attachment, char *path)
+create_mapping(Attachment *attachment)
 {
 	Identity	caller;
 	int			level;
 
-	segment_become(attachment->set->owner, false, &caller);
+	segment_become(attachment->set->owner, &caller);
 	level = NewGUCNestLevel();
-	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("search_path", attachment->path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	segment_execute(psprintf("CREATE VIEW segment.source_%d AS SELECT m.*, %s AS counts FROM (SELECT %s FROM %s) AS m",
 							 attachment->id, counts_sql(attachment), attachment->columns.data,
 							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(attachment->relation)),
 														RelationGetRelationName(attachment->relation))));
 	AtEOXact_GUC(true, level);
-	segment_execute(psprintf("ALTER VIEW segment.source_%d OWNER TO %s", attachment->id,
-							 quote_identifier(GetUserNameFromId(attachment->relation->rd_rel->relowner, false))));
 	segment_execute(psprintf("COMMENT ON VIEW segment.source_%d IS %s", attachment->id,
 							 quote_literal_cstr(psprintf("what segment reads of %s as %s",
 														 RelationGetRelationName(attachment->relation),
@@ -752,7 +843,7 @@ create_triggers(SourceSet *set, Oid relid)
 	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 	Identity	caller;
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	for (int i = 0; i < lengthof(events); i++)
 	{
 		if (segment_execute(psprintf("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = %u"
@@ -784,7 +875,7 @@ drop_triggers(SourceSet *set, Oid relid)
 	}
 	if (get_rel_name(relid) == NULL)
 		return;
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	for (int i = 0; i < lengthof(events); i++)
 		segment_execute(psprintf("DROP TRIGGER IF EXISTS _segment_%s ON %s", events[i],
 								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
@@ -798,7 +889,7 @@ create_ledger(Attachment *attachment)
 {
 	Identity	caller;
 
-	segment_become(attachment->set->owner, true, &caller);
+	segment_become(attachment->set->owner, &caller);
 	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s PRIMARY KEY, customer_id %s NOT NULL,"
 							 " amount numeric NOT NULL, at timestamptz NOT NULL)", attachment->id,
 							 format_type_be_qualified(attachment->key_type), attachment->set->key_type_name));
@@ -826,7 +917,7 @@ register_source(Attachment *attachment, Datum watch)
 	values[4] = Int32GetDatum(attachment->orders ? attachment->orders->id : 0);
 	nulls[4] = attachment->orders ? ' ' : 'n';
 	values[5] = watch;
-	segment_become(attachment->set->owner, true, &caller);
+	segment_become(attachment->set->owner, &caller);
 	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, order_source, watch)"
 						 " VALUES ($1, $2, $3, $4, $5, $6)", 6, types, values, nulls, false, NULL, NULL);
 	segment_resume(&caller);
@@ -839,9 +930,9 @@ reserve(Attachment *attachment)
 	Identity	caller;
 	bool		isnull;
 
-	segment_become(attachment->set->owner, true, &caller);
+	segment_become(attachment->set->owner, &caller);
 	segment_execute("LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE");
-	segment_execute("SELECT coalesce(max(a.id), 0) + 1 FROM segment.attachments a");
+	segment_execute("SELECT nextval('segment.source_id')::integer");
 	attachment->id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	segment_resume(&caller);
 }
@@ -1018,35 +1109,46 @@ read_watch(Attachment *attachment, int position)
 	return PG_GETARG_DATUM(position);
 }
 
+typedef struct Newest
+{
+	Source	   *source;
+	char	   *zone;
+	char	   *shown[3];
+} Newest;
+
+static void
+newest_work(void *argument)
+{
+	Newest	   *newest = argument;
+	Identity	caller;
+
+	segment_become_merchant(newest->source->owner, NULL, &caller);
+	segment_execute(psprintf("SELECT to_char(n.at AT TIME ZONE %1$s, 'YYYY-MM-DD HH24:MI'),"
+							 " to_char(n.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),"
+							 " to_char(((n.at AT TIME ZONE %1$s) AT TIME ZONE 'UTC') AT TIME ZONE %1$s, 'YYYY-MM-DD HH24:MI')"
+							 " FROM (SELECT max(s.at) AS at FROM %2$s s WHERE isfinite(s.at)) n",
+							 quote_literal_cstr(newest->zone), newest->source->mapping_sql));
+	segment_resume(&caller);
+	for (int i = 0; i < 3; i++)
+		newest->shown[i] = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
+}
+
 /* The newest timestamp without zone, read as the shop's and as UTC. */
 static void
-explain_zone(Attachment *attachment)
+explain_zone(Attachment *attachment, Source *source)
 {
-	Identity	caller;
-	char	   *shown = NULL;
+	Newest		newest = {.source = source, .zone = attachment->zone};
 
-	if (attachment->naive_column == NULL || text_argument(attachment->fcinfo, attachment->arguments->at_zone) != NULL)
+	if (attachment->naive_column == NULL ||
+		text_argument(attachment->fcinfo, attachment->arguments->at_zone) != NULL ||
+		segment_try(newest_work, &newest) != NULL || newest.shown[0] == NULL)
 		return;
-	segment_become_merchant(attachment->relation->rd_rel->relowner, true, &caller);
-	segment_execute(psprintf("SELECT to_char(max((t.%1$s)::timestamp), 'YYYY-MM-DD HH24:MI') FROM %2$s t",
-							 attachment->naive_column,
-							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(attachment->relation)),
-														RelationGetRelationName(attachment->relation))));
-	shown = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	if (shown)
-	{
-		segment_execute(psprintf("SELECT to_char((timezone(%1$s, %2$s::timestamp)) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),"
-								 " to_char((%2$s::timestamp AT TIME ZONE 'UTC') AT TIME ZONE %1$s, 'YYYY-MM-DD HH24:MI')",
-								 quote_literal_cstr(attachment->zone), quote_literal_cstr(shown)));
-		ereport(NOTICE,
-				(errmsg("column %s of \"%s\" has no time zone and is read in %s", attachment->naive_column,
-						RelationGetRelationName(attachment->relation), attachment->zone),
-				 errdetail("Its newest value, %s, is then %s in UTC; were it written in UTC, it would be %s in %s.",
-						   shown, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2), attachment->zone),
-				 errhint("If it is written in UTC, attach with at_zone => 'UTC'.")));
-	}
-	segment_resume(&caller);
+	ereport(NOTICE,
+			(errmsg("%s of \"%s\" has no time zone and is read in %s", attachment->naive_column,
+					RelationGetRelationName(attachment->relation), attachment->zone),
+			 errdetail("Its newest value, %s, is then %s in UTC; were it written in UTC, it would be %s in %s.",
+					   newest.shown[0], newest.shown[1], newest.shown[2], attachment->zone),
+			 errhint("If it is written in UTC, attach with at_zone => 'UTC'.")));
 }
 
 /* Without counted_when every row counts: warn where a column looks like a state. */
@@ -1069,7 +1171,7 @@ warn_of_states(Attachment *attachment)
 		{
 			if (pg_strcasecmp(NameStr(attribute->attname), names[j]) != 0)
 				continue;
-			segment_become_merchant(attachment->relation->rd_rel->relowner, true, &caller);
+			segment_become_merchant(attachment->relation->rd_rel->relowner, NULL, &caller);
 			segment_execute(psprintf("SELECT v.value, v.n FROM (SELECT CASE WHEN %1$s THEN 'set' ELSE t.%2$s::text END AS value,"
 									 " count(*) AS n FROM %3$s t GROUP BY 1) v ORDER BY v.n DESC, v.value LIMIT 8",
 									 attribute->atttypid == TIMESTAMPOID || attribute->atttypid == TIMESTAMPTZOID ||
@@ -1125,6 +1227,19 @@ watch_links(SourceSet *set, Source *source)
 	}
 }
 
+/* Returns depend on what their orders depend on: nobody changes that while we fill. */
+static void
+lock_links_of_orders(SourceSet *set, Source *source)
+{
+	Source	   *orders;
+
+	if (source->order_source < 0)
+		return;
+	orders = &set->sources[source->order_source];
+	for (int i = 0; i < orders->nlinks; i++)
+		LockRelationOid(orders->links[i].relid, ShareRowExclusiveLock);
+}
+
 static void
 create_customer_objects(Attachment *attachment, Oid key_type)
 {
@@ -1132,7 +1247,7 @@ create_customer_objects(Attachment *attachment, Oid key_type)
 	Datum		value = ObjectIdGetDatum(key_type);
 	Identity	caller;
 
-	segment_become(attachment->set->owner, true, &caller);
+	segment_become(attachment->set->owner, &caller);
 	segment_execute_with("SELECT segment._create_customer_objects($1)", 1, types, &value, NULL, false, NULL, NULL);
 	segment_resume(&caller);
 }
@@ -1149,9 +1264,8 @@ reread(SourceSet *set)
 static Datum
 attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 {
-	Attachment	attachment = {.fcinfo = fcinfo, .arguments = arguments};
+	Attachment	attachment = {.fcinfo = fcinfo, .arguments = arguments, .path = callers_path()};
 	Datum		watch;
-	char	   *path = callers_path();
 	Source	   *source;
 	Oid			key_type = InvalidOid;
 
@@ -1207,10 +1321,9 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 		read_anonymous_keys(&attachment, key_type);
 	}
 	else if (attachment.has_subquery || attachment.has[FIELD_ORDER_KEY] || attachment.watches)
-		require_unique_key(attachment.relation, attachment.key_attno,
-						   "What its rows mean depends on other tables, so they are read again by key.");
+		require_ledger_key(&attachment);
 
-	create_mapping(&attachment, path);
+	create_mapping(&attachment);
 	register_source(&attachment, watch);
 	if (arguments->role == ROLE_CUSTOMERS)
 		create_customer_objects(&attachment, key_type);
@@ -1220,12 +1333,13 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 		elog(ERROR, "source %d was not found after it was attached", attachment.id);
 	create_triggers(attachment.set, attachment.relid);
 	watch_links(attachment.set, source);
+	lock_links_of_orders(attachment.set, source);
 	if (source->linked && arguments->role != ROLE_CUSTOMERS)
 		create_ledger(&attachment);
 	attachment.set = reread(attachment.set);
 	source = segment_source_by_id(attachment.set, attachment.id);
 
-	explain_zone(&attachment);
+	explain_zone(&attachment, source);
 	warn_of_states(&attachment);
 	segment_fill(attachment.set, source);
 	relation_close(attachment.relation, NoLock);
@@ -1310,7 +1424,7 @@ check_not_needed(SourceSet *set, Source *source)
 					 errdetail("Rows of %s name orders of it.", set->sources[i].name),
 					 errhint("Detach %s first.", set->sources[i].name)));
 	}
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute(psprintf("SELECT l.code, l.figure FROM segment.ladders l WHERE l.active%s"
 							 " AND EXISTS (SELECT FROM segment.tiers t WHERE t.ladder = l.code AND t.active)"
 							 " ORDER BY l.code LIMIT 1",
@@ -1361,6 +1475,7 @@ segment_detach(PG_FUNCTION_ARGS)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
 	LockRelationOid(source->relid, ShareRowExclusiveLock);
 	segment_lock_facts();
+	segment_refuse_in_use(set, "detach");
 	check_not_needed(set, source);
 
 	gone = *source;
@@ -1368,7 +1483,7 @@ segment_detach(PG_FUNCTION_ARGS)
 	watched = palloc(sizeof(Oid) * Max(nwatched, 1));
 	for (int i = 0; i < nwatched; i++)
 		watched[i] = source->links[i].relid;
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute(psprintf("DELETE FROM segment.attachments WHERE id = %d", gone.id));
 	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", gone.id));
 	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", gone.id));

@@ -17,7 +17,7 @@ segment_setting(const char *name)
 	Datum		value = CStringGetTextDatum(name);
 	Identity	caller;
 
-	segment_become(segment_owner(), true, &caller);
+	segment_become(segment_owner(), &caller);
 	segment_execute_with("SELECT segment._setting($1)", 1, types, &value, NULL, false, NULL, NULL);
 	segment_resume(&caller);
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);

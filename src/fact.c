@@ -55,7 +55,7 @@ PG_FUNCTION_INFO_V1(segment_source_changed);
 #define LINK_DOOR_CLASS 0x5E67
 #define LINK_VALUE_CLASS 0x5E68
 
-/* from how many values on a statement locks them all at once */
+/* from how many values on a transaction locks them all at once */
 #define MANY_LINK_VALUES 200
 
 /* what one row takes off or adds */
@@ -117,11 +117,12 @@ typedef struct Firing
 } Firing;
 
 /*
- * Whether a statement inside a trigger has fired in this transaction: its rows
- * are then not the last word on dates, see write_dates().  Cleared by the first
- * firing of the next transaction; being too careful harms nobody.
+ * The transaction in which an order has gone, or a statement inside a trigger
+ * has fired: rows that come later may not be the last word on dates, because
+ * what changed them again may have been followed before.  Being too careful
+ * harms nobody.
  */
-static LocalTransactionId nested_in = InvalidLocalTransactionId;
+static LocalTransactionId careful_in = InvalidLocalTransactionId;
 
 static void
 add_value(Values *values, Datum value)
@@ -228,7 +229,7 @@ collect_direct(Firing *firing, Source *source)
 	TupleTableSlot *slots[2];
 	Identity	caller;
 
-	segment_become_merchant(source->owner, source->calls_functions, &caller);
+	segment_become_merchant(source->owner, NULL, &caller);
 	segment_row_reader_open(&reader, firing->set, source);
 	pairs_open(&pairs, firing->trigger);
 	while (pairs_next(&pairs, slots))
@@ -328,7 +329,7 @@ collect_customers(Firing *firing, Source *source)
 	TupleTableSlot *slots[2];
 	Identity	caller;
 
-	segment_become_merchant(source->owner, source->calls_functions, &caller);
+	segment_become_merchant(source->owner, NULL, &caller);
 	segment_row_reader_open(&reader, firing->set, source);
 	pairs_open(&pairs, firing->trigger);
 	while (pairs_next(&pairs, slots))
@@ -367,7 +368,7 @@ collect_customers(Firing *firing, Source *source)
  * Make those who write a source's rows (LOOKERS) and those who write the rows
  * that are looked up (LOOKED_UP) wait for each other where they meet in a
  * value, but neither kind for its own: the two lock modes conflict with each
- * other and not with themselves.  A statement of many values takes one lock
+ * other and not with themselves.  A transaction of many values takes one lock
  * that keeps out everybody of the other kind, so that a bulk load does not fill
  * the server's lock table.  Locks are taken in one order, the same for all.
  */
@@ -376,6 +377,10 @@ typedef enum LinkSide
 	LOOKERS,
 	LOOKED_UP
 } LinkSide;
+
+/* how many this transaction has locked; too high after a rollback, which harms nobody */
+static int	link_values_locked = 0;
+static LocalTransactionId link_values_locked_in = InvalidLocalTransactionId;
 
 static void
 lock_link(Source *source, uint32 value, uint16 class, LOCKMODE mode)
@@ -401,6 +406,7 @@ lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 	uint32	   *hashes;
 	Oid			output;
 	bool		varlena;
+	bool		many;
 	int			n = 0;
 
 	if (values->n == 0)
@@ -421,15 +427,21 @@ lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 			hashes[n++] = hashes[i];
 	}
 
+	if (link_values_locked_in != my_local_xid())
+		link_values_locked = 0;
+	link_values_locked_in = my_local_xid();
+	link_values_locked += n;
+	many = link_values_locked > MANY_LINK_VALUES;
+
 	/* our own kind's door is held ajar; many values shut the other kind's */
 	for (int door = LOOKERS; door <= LOOKED_UP; door++)
 	{
 		if (door == side)
 			lock_link(source, door, LINK_DOOR_CLASS, RowExclusiveLock);
-		else if (n > MANY_LINK_VALUES)
+		else if (many)
 			lock_link(source, door, LINK_DOOR_CLASS, ShareLock);
 	}
-	for (int i = 0; i < n && n <= MANY_LINK_VALUES; i++)
+	for (int i = 0; i < n && !many; i++)
 		lock_link(source, hashes[i], LINK_VALUE_CLASS, side == LOOKERS ? ShareLock : RowExclusiveLock);
 }
 
@@ -448,7 +460,7 @@ read_links_work(void *argument)
 	Source	   *source = work->source;
 	Identity	caller;
 
-	segment_become_merchant(source->owner, true, &caller);
+	segment_become_merchant(source->owner, NULL, &caller);
 	if (source->plans[work->plan] == NULL)
 	{
 		Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
@@ -552,7 +564,7 @@ find_rows_work(void *argument)
 	Oid			array_type = get_array_type(getBaseType(work->link->type));
 	Identity	caller;
 
-	segment_become_merchant(work->source->owner, true, &caller);
+	segment_become_merchant(work->source->owner, NULL, &caller);
 	segment_fetch(segment_merchant_plan(&work->link->rows_plan, work->link->rows_sql, 1, &array_type), &work->values, NULL);
 	segment_resume(&caller);
 }
@@ -574,7 +586,7 @@ collect_linked_rows(Firing *firing, Source *source, Link *link, Values *values)
 	if (error != NULL)
 	{
 		segment_mark_stale(firing->set, source->id,
-						   psprintf("what rows of %s look up raised: %.200s", source->name, error->message));
+						   segment_clip(psprintf("what rows of %s look up raised: %s", source->name, error->message)));
 		return;
 	}
 	table = SPI_tuptable;
@@ -664,7 +676,7 @@ bump_facts(SourceSet *set, Values *customers)
 
 	if (customers->n == 0)
 		return;
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	segment_write(segment_plan(&set->plans[PLAN_FACTS_BUMP],
 							   "INSERT INTO segment.facts AS f (customer_id)"
 							   " SELECT k.k FROM pg_catalog.unnest($1) AS k(k)"
@@ -684,7 +696,7 @@ read_ledger(SourceSet *set, Source *source, Datum keys, Rows *rows)
 	Identity	caller;
 	uint64		n;
 
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	n = segment_fetch(segment_plan(&source->plans[PLAN_LEDGER_READ],
 								   psprintf("SELECT c.key, c.customer_id, c.amount, c.at FROM segment.counted_%d c"
 											" WHERE c.key OPERATOR(pg_catalog.=) ANY ($1)", source->id),
@@ -716,7 +728,7 @@ write_ledger(SourceSet *set, Source *source, Rows *gone, Rows *come)
 	Oid			types[4] = {get_array_type(key_type), set->key_array_type, NUMERICARRAYOID, TIMESTAMPTZARRAYOID};
 	Identity	caller;
 
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	if (gone->n > 0)
 	{
 		Datum	   *keys = palloc(sizeof(Datum) * gone->n);
@@ -796,13 +808,13 @@ write_left_out(SourceSet *set, Source *source, Rows *before, Rows *now)
 	{
 		Row		   *row = i < before->n ? &before->rows[i] : &now->rows[i - before->n];
 
-		list[i].key = segment_key_text(source, row);
+		list[i].key = segment_clip(segment_key_text(source, row));
 		list[i].reason = row->left_out;
 		list[i].n = i < before->n ? -1 : 1;
 	}
 	qsort(list, n, sizeof(LeftOut), compare_left_out);
 	LockRelationOid(set->facts, RowExclusiveLock);	/* recalculate() waits for us */
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	for (int from = 0, to = 0; from < n; from = to)
 	{
 		int			sum = 0;
@@ -843,10 +855,10 @@ write_linked_left_out(SourceSet *set, Source *source, Values *keys, Rows *left_o
 
 	getTypeOutputInfo(source->fields[FIELD_KEY].type, &output, &varlena);
 	for (int i = 0; i < keys->n; i++)
-		texts[i] = CStringGetTextDatum(OidOutputFunctionCall(output, keys->values[i]));
+		texts[i] = CStringGetTextDatum(segment_clip(OidOutputFunctionCall(output, keys->values[i])));
 	values[0] = Int32GetDatum(source->id);
 	values[1] = PointerGetDatum(segment_array(TEXTOID, texts, NULL, keys->n));
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	segment_write(segment_plan(&set->plans[PLAN_LEFT_OUT_FORGET],
 							   "DELETE FROM segment.left_out o WHERE o.source OPERATOR(pg_catalog.=) $1"
 							   " AND o.row_key OPERATOR(pg_catalog.=) ANY ($2)", 2, types), values, NULL);
@@ -1147,9 +1159,9 @@ read_dates_work(void *argument)
 	uint64		n;
 
 	if (source->linked)
-		segment_become(set->owner, false, &caller);
+		segment_become(set->owner, &caller);
 	else
-		segment_become_merchant(source->owner, true, &caller);
+		segment_become_merchant(source->owner, NULL, &caller);
 	if (source->plans[PLAN_DATES] == NULL)
 		(void) segment_merchant_plan(&source->plans[PLAN_DATES],
 									 source->linked
@@ -1225,7 +1237,7 @@ write_dates(Firing *firing, Values *customers)
 	arrays[0] = array;
 	arrays[1] = PointerGetDatum(segment_array(TIMESTAMPTZOID, columns[0], nulls, customers->n));
 	arrays[2] = PointerGetDatum(segment_array(TIMESTAMPTZOID, columns[1], nulls, customers->n));
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	segment_write(segment_plan(&set->plans[PLAN_FACTS_DATES],
 							   "UPDATE segment.facts f SET first_order_at = d.first, last_order_at = d.last"
 							   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
@@ -1248,7 +1260,7 @@ prune_facts(SourceSet *set, Values *customers)
 
 	if (customers->n == 0)
 		return;
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	segment_write(segment_plan(&set->plans[PLAN_FACTS_PRUNE],
 							   "DELETE FROM segment.facts f WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
 							   " AND NOT f.is_customer AND f.number_of_orders OPERATOR(pg_catalog.=) 0"
@@ -1325,7 +1337,7 @@ apply_contributions(Firing *firing, bool nested)
 		columns[6][i] = deltas[i].amount_returned;
 		first_null[i] = last_null[i] = !deltas[i].orders_came;
 	}
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	nrows = 0;
 	if (n == 1)
 	{
@@ -1364,6 +1376,8 @@ apply_contributions(Firing *firing, bool nested)
 		item->cause = cause_of(firing, delta);
 		item->source = delta->source->name;
 		item->source_key = delta->source_key;
+		if (delta->orders_went)
+			careful_in = my_local_xid();
 		if (needs_dates(delta, &item->after, nested))
 			add_value(&undated, item->after.customer);
 		if (!item->after.is_customer && item->after.number_of_orders == 0 && item->after.number_of_returns == 0)
@@ -1416,7 +1430,7 @@ settle_customers(Firing *firing, Source *source)
 		is_customer[i] = BoolGetDatum(contains_customer(set, &present, customers->values[i]));
 	arrays[0] = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
 	arrays[1] = PointerGetDatum(segment_array(BOOLOID, is_customer, NULL, customers->n));
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	n = segment_write(segment_plan(&set->plans[PLAN_FACTS_EXISTENCE],
 								   "UPDATE segment.facts AS f SET is_customer = e.is_customer"
 								   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e(customer_id, is_customer)"
@@ -1649,16 +1663,18 @@ segment_source_changed(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	if (trigger_depth() > 1)
-		nested_in = my_local_xid();
-	work.nested = nested_in == my_local_xid();
+		careful_in = my_local_xid();
+	work.nested = careful_in == my_local_xid();
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
 	{
 		work.set = NULL;
 		error = segment_try(fire, &work);
 		if (error == NULL)
 			return PointerGetDatum(NULL);
+		if (work.set == NULL)
+			continue;			/* what is attached could not even be read */
 		segment_sources_release();
-		if (work.set != NULL && segment_sources_current(work.set))
+		if (segment_sources_current(work.set))
 			break;
 	}
 	if (segment_abort_on_error || work.refused)
@@ -1669,6 +1685,7 @@ segment_source_changed(PG_FUNCTION_ARGS)
 					RelationGetRelationName(trigger->tg_relation), error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0,
 			 errhint("The change itself stands; the source is marked stale until segment.recalculate().")));
-	(void) segment_try(mark_failed, &work);
+	if (segment_try(mark_failed, &work) != NULL)
+		ReThrowError(error);	/* not even a mark: better no sale than silently wrong */
 	return PointerGetDatum(NULL);
 }

@@ -30,18 +30,15 @@ PG_FUNCTION_INFO_V1(segment_rules_check);
  * administrators who each add a range see each other's.
  */
 static void
-lock_rules(SourceSet *set)
+lock_rules(void)
 {
-	segment_require_read_committed("change ladders, tiers or settings");
-	segment_lock_facts();
-	if (!OidIsValid(set->facts))
-	{
-		Identity	caller;
+	Identity	caller;
 
-		segment_become(set->owner, true, &caller);
-		segment_execute("LOCK TABLE segment.ruleset IN SHARE ROW EXCLUSIVE MODE");
-		segment_resume(&caller);
-	}
+	segment_require_read_committed("change ladders, tiers or settings");
+	segment_become(segment_owner(), &caller);
+	segment_execute("LOCK TABLE segment.ruleset IN SHARE ROW EXCLUSIVE MODE");
+	segment_resume(&caller);
+	segment_lock_facts();
 }
 
 static void
@@ -62,14 +59,14 @@ segment_rules_lock(PG_FUNCTION_ARGS)
 
 	require_trigger(fcinfo);
 	segment_connect(0);
+	lock_rules();
 	set = segment_sources_acquire();
-	lock_rules(set);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
 		strcmp(RelationGetRelationName(trigger->tg_relation), "tiers") == 0)
 	{
 		Identity	caller;
 
-		segment_become(set->owner, true, &caller);
+		segment_become(set->owner, &caller);
 		segment_execute("INSERT INTO segment.former_tiers"
 						" SELECT t.id, t.ladder, t.code, t.min_value FROM segment.tiers t");
 		segment_resume(&caller);
@@ -101,7 +98,7 @@ check_rows(SourceSet *set)
 	};
 	Identity	caller;
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	if (segment_execute("SELECT l.code, l.figure FROM segment.ladders l"
 						" WHERE l.figure NOT IN ('amount_spent', 'amount_ordered', 'amount_returned',"
 						" 'number_of_orders', 'number_of_returns') LIMIT 1") > 0)
@@ -179,7 +176,7 @@ rules_changed(SourceSet *set)
 	Identity	caller;
 
 	check_rows(set);
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_ruleset_bump();
 	ruleset = segment_ruleset(set->owner);
 	if (ruleset->valid)
@@ -257,9 +254,9 @@ segment_configure(PG_FUNCTION_ARGS)
 	Identity	caller;
 
 	segment_connect(0);
+	lock_rules();
 	set = segment_sources_acquire();
-	lock_rules(set);
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	if (!PG_ARGISNULL(0))
 	{
 		char	   *zone = text_to_cstring(PG_GETARG_TEXT_PP(0));

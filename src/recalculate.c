@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "recalculate.h"
@@ -24,6 +25,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "tcop/pquery.h"
+#include "utils/portal.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -116,9 +119,9 @@ run(Recomputation *work, Oid role, const char *sql, Tuplestorestate *into)
 	uint64		n;
 
 	if (role == work->set->owner)
-		segment_become(role, true, &caller);
+		segment_become(role, &caller);
 	else
-		segment_become_merchant(role, true, &caller);
+		segment_become_merchant(role, NULL, &caller);
 	if (latest)
 	{
 		CommandCounterIncrement();
@@ -238,7 +241,7 @@ totals_of_rows(Recomputation *work, Source *source)
 		return;
 	left = tuplestore_begin_heap(false, false, work_mem);
 	run(work, work->set->owner,
-		"SELECT coalesce(s.key::text, ''), s.reason FROM source_rows s WHERE s.reason IS NOT NULL", left);
+		"SELECT left(coalesce(s.key::text, ''), 200), left(s.reason, 200) FROM source_rows s WHERE s.reason IS NOT NULL", left);
 	segment_name_rows("left_now", left_now_desc(), left);
 	write_left_out(work, source);
 	forget_rows("left_now", left);
@@ -319,7 +322,7 @@ sum_direct(void *argument)
 		direct->totals);
 	if (work->writes && !work->customers && source->role != ROLE_CUSTOMERS)
 		run(work, source->owner,
-			psprintf("SELECT %s, %s FROM %s s"
+			psprintf("SELECT left(%s, 200), left(%s, 200) FROM %s s"
 					 " WHERE s.counted AND NOT s.counts AND %s IS NOT NULL%s",
 					 source->fields[FIELD_KEY].mapped ? "coalesce(s.key::text, '')" : "''",
 					 reason_sql(source), source->mapping_sql, raw, not_anonymous(work->set, raw)),
@@ -717,10 +720,48 @@ require_customers(SourceSet *set)
 				 errhint("Call segment.attach_customers().")));
 }
 
+/* Whether the statement that calls us writes rows. */
+static bool
+caller_writes(void)
+{
+	ListCell   *cell;
+
+	if (ActivePortal == NULL)
+		return false;
+	foreach(cell, ActivePortal->stmts)
+	{
+		PlannedStmt *statement = lfirst_node(PlannedStmt, cell);
+
+		if (statement->hasModifyingCTE ||
+			(statement->commandType != CMD_SELECT && statement->commandType != CMD_UTILITY))
+			return true;
+	}
+	return false;
+}
+
 /*
- * A trigger's statement has changed rows whose own deltas are still to come;
- * they would be added to a recomputation that has seen them already.
+ * A statement that is not finished has changed rows whose deltas are still to
+ * come; they would be added to a recomputation that has seen them already.
+ * One that only reads, such as the keys to recalculate, is welcome.
  */
+void
+segment_refuse_in_use(SourceSet *set, const char *doing)
+{
+	if (!caller_writes())
+		return;
+	for (int i = 0; i < set->nsources; i++)
+	{
+		for (int j = -1; j < set->sources[i].nlinks; j++)
+		{
+			Oid			relid = j < 0 ? set->sources[i].relid : set->sources[i].links[j].relid;
+			Relation	relation = table_open(relid, AccessShareLock);
+
+			CheckTableNotInUse(relation, doing);
+			table_close(relation, NoLock);
+		}
+	}
+}
+
 static void
 refuse_in_trigger(const char *doing)
 {
@@ -751,16 +792,28 @@ reacquire(SourceSet *set)
 	return segment_sources_acquire();
 }
 
+static void
+drop_remains(int id)
+{
+	segment_execute(psprintf("DELETE FROM segment.attachments WHERE id = %d", id));
+	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", id));
+	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", id));
+	segment_execute(psprintf("DROP TABLE IF EXISTS segment.counted_%d", id));
+}
+
 /* Sources whose table or mapping was dropped with CASCADE are detached. */
 static void
 forget_dropped_sources(SourceSet *set)
 {
 	Identity	caller;
 
-	segment_become(set->owner, true, &caller);
-	if (segment_execute("SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL") > 0)
+	segment_become(set->owner, &caller);
+	if (segment_execute("SELECT a.id FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL") > 0)
 	{
-		segment_execute("DELETE FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL");
+		SPITupleTable *dropped = SPI_tuptable;
+
+		for (uint64 i = 0, n = SPI_processed; i < n; i++)
+			drop_remains(atoi(SPI_getvalue(dropped->vals[i], dropped->tupdesc, 1)));
 		segment_sources_changed(set->attachments);
 	}
 	segment_resume(&caller);
@@ -779,13 +832,14 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	segment_lock_facts();		/* before what is attached is read: it stays so */
 	set = segment_sources_acquire();
 	require_customers(set);
+	segment_refuse_in_use(set, "recalculate");
 	forget_dropped_sources(set);
 	set = reacquire(set);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	{
 		Identity	caller;
 
-		segment_become(set->owner, true, &caller);
+		segment_become(set->owner, &caller);
 		segment_execute("DELETE FROM segment.stale_marks");
 		segment_resume(&caller);
 	}
@@ -803,7 +857,7 @@ bump_customers(SourceSet *set, Datum customers)
 {
 	Identity	caller;
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id)"
 								  " SELECT DISTINCT k.k%1$s FROM unnest($1) AS k(k) WHERE k.k IS NOT NULL%2$s ORDER BY 1"
 								  " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1",
@@ -826,6 +880,7 @@ segment_recalculate_customers(PG_FUNCTION_ARGS)
 	keep_detach_out();
 	set = segment_sources_acquire();
 	require_customers(set);
+	segment_refuse_in_use(set, "recalculate");
 	bump_customers(set, customers);
 	set = reacquire(set);
 	n = segment_recompute(set, customers, CAUSE_RECALCULATION, NULL);
@@ -865,7 +920,7 @@ next_batch(SourceSet *set, bool first, Datum last, int size, Datum *batch, int *
 	Datum		values[2] = {last, Int32GetDatum(size)};
 	char		nulls[2] = {first ? 'n' : ' ', ' '};
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute_with("SELECT array_agg(k.customer_id), count(*)::integer FROM"
 						 " (SELECT f.customer_id FROM segment.facts f WHERE $1 IS NULL OR f.customer_id > $1"
 						 " ORDER BY f.customer_id LIMIT $2) k",
@@ -882,7 +937,7 @@ count_facts(SourceSet *set)
 	Identity	caller;
 	bool		isnull;
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute("SELECT count(*) FROM segment.facts");
 	segment_resume(&caller);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -901,7 +956,7 @@ read_stale_marks(SourceSet *set, MemoryContext context)
 	Datum		marks;
 	bool		isnull;
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute("SELECT coalesce(array_agg(m::text), '{}') FROM segment.stale_marks m");
 	segment_resume(&caller);
 	before = MemoryContextSwitchTo(context);
@@ -916,7 +971,7 @@ clear_stale_marks(SourceSet *set, Datum marks)
 	Oid			types[1] = {TEXTARRAYOID};
 	Identity	caller;
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
 						 1, types, &marks, NULL, false, NULL, NULL);
 	segment_resume(&caller);

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "miscadmin.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "optimizer/optimizer.h"
 #include "row.h"
 #include "saved_plan.h"
@@ -159,7 +160,7 @@ judge_values(RowReader *reader, Row *row, Datum amount, bool amount_null,
 		(currency_null || strcmp(TextDatumGetCString(currency), source->currency) != 0))
 	{
 		row->left_out = currency_null ? "currency is NULL"
-			: psprintf("currency is %s", TextDatumGetCString(currency));
+			: segment_clip(psprintf("currency is %s", TextDatumGetCString(currency)));
 		return;
 	}
 	if (amount_null || at_null)
@@ -227,7 +228,7 @@ read_row(RowReader *reader, TupleTableSlot *slot, Row *row)
 static char *
 raised(ErrorData *error)
 {
-	return psprintf("raised: %.200s", error->message);
+	return segment_clip(psprintf("raised: %s", error->message));
 }
 
 typedef struct ReadRow
@@ -286,7 +287,7 @@ segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_o
 	Portal		portal;
 	Identity	caller;
 
-	segment_become_merchant(source->owner, true, &caller);
+	segment_become_merchant(source->owner, NULL, &caller);
 	portal = SPI_cursor_open_with_args(NULL,
 									   psprintf("SELECT t.* FROM %s t%s", source->name, filtered
 												? psprintf(" WHERE t.%s = ANY ($1)",
@@ -338,6 +339,13 @@ segment_same_row(SourceSet *set, const Row *a, const Row *b)
 		a->at == b->at &&
 		DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(a->amount),
 										 NumericGetDatum(b->amount)));
+}
+
+/* At most 200 characters of a text, as left() in SQL. */
+char *
+segment_clip(const char *text)
+{
+	return pnstrdup(text, pg_mbcharcliplen(text, strlen(text), 200));
 }
 
 /* A row's key as text; empty where it has none. */
@@ -409,6 +417,7 @@ take_rows(SourceSet *set, Source *source, Rows *rows)
 			row->order_key = copy_value(values[3], source->fields[FIELD_ORDER_KEY].type);
 		judge_values(&reader, row, values[4], nulls[4], values[5], nulls[5], values[6], nulls[6]);
 	}
+	SPI_freetuptable(table);
 }
 
 /* a query over an array of keys, run as the owner of a merchant's table */
@@ -430,7 +439,7 @@ fetch_work(void *argument)
 	Datum		array = PointerGetDatum(segment_array(fetch->type, fetch->keys, NULL, fetch->n));
 	Identity	caller;
 
-	segment_become_merchant(fetch->owner, true, &caller);
+	segment_become_merchant(fetch->owner, NULL, &caller);
 	segment_fetch(segment_merchant_plan(fetch->kept, fetch->sql, 1, &array_type), &array, NULL);
 	segment_resume(&caller);
 }
@@ -470,11 +479,12 @@ compare_named_orders(const void *a, const void *b)
 	return strcmp(((const NamedOrder *) a)->key, ((const NamedOrder *) b)->key);
 }
 
-static void
+static NamedOrder *
 take_named_orders(SourceSet *set, Source *orders, NamedOrder *named, int *n)
 {
 	SPITupleTable *table = SPI_tuptable;
 
+	named = repalloc_huge(named, sizeof(NamedOrder) * (Size) (*n + SPI_processed + 1));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		values[2];
@@ -487,6 +497,8 @@ take_named_orders(SourceSet *set, Source *orders, NamedOrder *named, int *n)
 		if (!nulls[1])
 			order->customer = segment_copy_customer(set, values[1]);
 	}
+	SPI_freetuptable(table);
+	return named;
 }
 
 /* Orders that count, among those with the given keys, sorted by key. */
@@ -494,7 +506,7 @@ static NamedOrder *
 read_named_orders(SourceSet *set, Source *source, Datum *keys, int nkeys, int *n)
 {
 	Source	   *orders = &set->sources[source->order_source];
-	NamedOrder *named = palloc0(sizeof(NamedOrder) * Max(nkeys, 1));
+	NamedOrder *named = palloc0(sizeof(NamedOrder));
 	Fetch		fetch = {
 		.owner = orders->owner,
 		.kept = &source->plans[PLAN_READ_ORDERS],
@@ -508,14 +520,14 @@ read_named_orders(SourceSet *set, Source *source, Datum *keys, int nkeys, int *n
 						 " WHERE o.key OPERATOR(pg_catalog.=) ANY ($1) AND o.counts",
 						 set->key_type_name, orders->mapping_sql);
 	if (try_fetch(&fetch, keys, nkeys) == NULL)
-		take_named_orders(set, orders, named, n);
+		named = take_named_orders(set, orders, named, n);
 	else
 	{
 		/* an order that raises does not count; it is listed as left out itself */
 		for (int i = 0; i < nkeys; i++)
 		{
 			if (try_fetch(&fetch, &keys[i], 1) == NULL)
-				take_named_orders(set, orders, named, n);
+				named = take_named_orders(set, orders, named, n);
 		}
 	}
 	qsort(named, *n, sizeof(NamedOrder), compare_named_orders);

@@ -49,6 +49,7 @@ extern void segment_row_reader_open(RowReader *reader, SourceSet *set, Source *s
 extern void segment_row_reader_close(RowReader *reader);
 extern void segment_read_row(RowReader *reader, TupleTableSlot *slot, Row *row);
 extern bool segment_same_row(SourceSet *set, const Row *a, const Row *b);
+extern char *segment_clip(const char *text);
 extern char *segment_key_text(Source *source, const Row *row);
 extern void segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_only,
 								void (*take) (const Row *row, void *argument), void *argument);

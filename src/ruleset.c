@@ -188,7 +188,7 @@ segment_ruleset(Oid owner)
 		Ruleset    *fresh;
 		Identity	caller;
 
-		segment_become(owner, true, &caller);
+		segment_become(owner, &caller);
 		before = MemoryContextSwitchTo(context);
 		PG_TRY();
 		{

@@ -23,22 +23,16 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#define PINNED_PATH "pg_catalog, pg_temp"
+
 static void
-become(Oid role, int security_context, bool pin_path, Identity *before)
+become(Oid role, int security_context, const char *path, Identity *before)
 {
 	GetUserIdAndSecContext(&before->user, &before->security_context);
 	SetUserIdAndSecContext(role, before->security_context | security_context);
-	before->guc_level = 0;
-	if (pin_path)
-	{
-		before->guc_level = NewGUCNestLevel();
-		(void) set_config_option("search_path", "pg_catalog, pg_temp",
-								 PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		/* costs of unanalysed tables of ours would have small statements compiled */
-		(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	}
+	before->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Who owns the schema "segment", and with it everything of ours. */
@@ -58,31 +52,36 @@ segment_owner(void)
 	return owner;
 }
 
-/* Act as the owner of our tables until segment_resume(). */
+/*
+ * Act as the owner of our tables until segment_resume().  Nothing but the
+ * server's own functions and operators is found without a schema.
+ */
 void
-segment_become(Oid owner, bool pin_path, Identity *before)
+segment_become(Oid owner, Identity *before)
 {
-	become(owner, SECURITY_LOCAL_USERID_CHANGE, pin_path, before);
+	become(owner, SECURITY_LOCAL_USERID_CHANGE, PINNED_PATH, before);
+	/* costs of unanalysed tables of ours would have small statements compiled */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
  * Act as the owner of a merchant's table until segment_resume(), to evaluate
- * expressions of theirs and for nothing else.  With pin_path, functions of the
- * merchant's that name things without a schema find only the server's own, so
- * that no session's search_path decides what an order is worth.
+ * expressions of theirs and for nothing else.  No session's search_path decides
+ * what an order is worth; path is given where an expression is first read.
  */
 void
-segment_become_merchant(Oid owner, bool pin_path, Identity *before)
+segment_become_merchant(Oid owner, const char *path, Identity *before)
 {
 	become(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION |
-		   SECURITY_NOFORCE_RLS, pin_path, before);
+		   SECURITY_NOFORCE_RLS, path ? path : PINNED_PATH, before);
 }
 
+/* Whatever settings a merchant's function has changed are put back as well. */
 void
 segment_resume(const Identity *before)
 {
-	if (before->guc_level > 0)
-		AtEOXact_GUC(true, before->guc_level);
+	AtEOXact_GUC(false, before->guc_level);
 	SetUserIdAndSecContext(before->user, before->security_context);
 }
 

@@ -13,12 +13,12 @@ typedef struct Identity
 {
 	Oid			user;
 	int			security_context;
-	int			guc_level;		/* 0: search_path was left alone */
+	int			guc_level;
 } Identity;
 
 extern Oid	segment_owner(void);
-extern void segment_become(Oid owner, bool pin_path, Identity *before);
-extern void segment_become_merchant(Oid owner, bool pin_path, Identity *before);
+extern void segment_become(Oid owner, Identity *before);
+extern void segment_become_merchant(Oid owner, const char *path, Identity *before);
 extern void segment_resume(const Identity *before);
 
 extern void segment_connect(int options);

@@ -66,7 +66,13 @@ static bool current_valid = false;
 static List *retired = NIL;		/* in TopMemoryContext */
 static int	in_use = 0;
 
-/* relations whose change makes the current set invalid; malloc'd by palloc in its context */
+/* goes up with every change of what is attached */
+static uint64 generation = 0;
+
+/*
+ * Relations whose change makes the current set invalid, segment.attachments
+ * first; in TopMemoryContext.
+ */
 static Oid *depends_on = NULL;
 static int	ndepends_on = 0;
 
@@ -146,24 +152,6 @@ may_raise_walker(Node *node, void *context)
 			return true;
 	}
 	return expression_tree_walker(node, may_raise_walker, context);
-}
-
-static bool
-is_merchants_function(Oid funcid, void *context)
-{
-	return funcid >= FirstNormalObjectId;
-}
-
-static bool
-calls_functions_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, is_merchants_function, NULL))
-		return true;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, calls_functions_walker, context, 0);
-	return expression_tree_walker(node, calls_functions_walker, context);
 }
 
 static Node *
@@ -553,8 +541,6 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 				field->attno = ((Var *) plain)->varattno;
 			if (may_raise_walker(expr, NULL))
 				source->may_raise = true;
-			if (calls_functions_walker(expr, NULL))
-				source->calls_functions = true;
 		}
 		if (checkExprHasSubLink((Node *) entry->expr))
 			source->linked = true;
@@ -755,6 +741,7 @@ load(Oid attachments)
 
 	set->context = context;
 	set->attachments = attachments;
+	set->generation = generation;
 	set->owner = relation_owner(attachments);
 	set->facts = get_relname_relid("facts", namespace);
 	ndepends_on = 0;
@@ -762,7 +749,7 @@ load(Oid attachments)
 	add_dependency(set->facts);
 	read_key_type(set);
 
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	level = NewGUCNestLevel();
 	spell_constants_plainly();
 	read_anonymous(set);
@@ -866,12 +853,12 @@ segment_sources_acquire(void)
 	return current;
 }
 
-/* Whether what was acquired is still all there is, as far as is known by now. */
+/* Whether nothing was attached or detached since, as far as is known by now. */
 bool
 segment_sources_current(SourceSet *set)
 {
 	AcceptInvalidationMessages();
-	return current_valid && current == set;
+	return generation == set->generation;
 }
 
 void
@@ -889,11 +876,20 @@ segment_sources_changed(Oid attachments)
 	CommandCounterIncrement();
 }
 
+/* Names in the text made from mappings may be other ones now. */
+static void
+names_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	current_valid = false;
+}
+
 static void
 relation_changed(Datum arg, Oid relid)
 {
 	if (!OidIsValid(relid))
 		current_valid = false;
+	if (!OidIsValid(relid) || (ndepends_on > 0 && relid == depends_on[0]))
+		generation++;
 	for (int i = 0; current_valid && i < ndepends_on; i++)
 	{
 		if (depends_on[i] == relid)
@@ -916,6 +912,10 @@ void
 segment_sources_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, names_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, names_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, names_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, names_changed, (Datum) 0);
 	RegisterXactCallback(transaction_ended, NULL);
 }
 
@@ -1010,8 +1010,8 @@ segment_lock_facts(void)
 }
 
 /*
- * Write down that a source may have changed unseen.  One mark per source and
- * reason is enough; two sessions may write the same one, which harms nobody.
+ * Write down that a source may have changed unseen.  Always a mark of our own:
+ * whoever clears the marks of others has not seen what we have just changed.
  */
 void
 segment_mark_stale(SourceSet *set, int source, const char *reason)
@@ -1020,10 +1020,8 @@ segment_mark_stale(SourceSet *set, int source, const char *reason)
 	Datum		values[2] = {Int32GetDatum(source), CStringGetTextDatum(reason)};
 	Identity	caller;
 
-	segment_become(set->owner, true, &caller);
-	segment_execute_with("INSERT INTO segment.stale_marks (source, reason)"
-						 " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM segment.stale_marks m"
-						 " WHERE m.source = $1 AND m.reason = $2)",
+	segment_become(set->owner, &caller);
+	segment_execute_with("INSERT INTO segment.stale_marks (source, reason) VALUES ($1, $2)",
 						 2, types, values, NULL, false, NULL, NULL);
 	segment_resume(&caller);
 }

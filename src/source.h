@@ -99,7 +99,6 @@ typedef struct Source
 	FieldMapping fields[FIELD_COUNT];
 	bool		linked;			/* its rows' meaning depends on other tables */
 	bool		may_raise;		/* an expression over the row may raise */
-	bool		calls_functions;	/* of the merchant's */
 	int			order_source;	/* index of the orders that order_key names, or -1 */
 	int			nlinks;
 	Link	   *links;
@@ -110,6 +109,7 @@ typedef struct Source
 typedef struct SourceSet
 {
 	MemoryContext context;
+	uint64		generation;
 	Oid			owner;			/* of our tables */
 	Oid			facts;			/* segment.facts, InvalidOid without customers */
 	Oid			attachments;

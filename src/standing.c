@@ -240,7 +240,7 @@ moves_end(Moves *moves)
 	{
 		segment_name_rows("moved", moves->standings_desc, moves->standings);
 		segment_name_rows("moves", moves->changes_desc, moves->changes);
-		segment_become(moves->set->owner, false, &caller);
+		segment_become(moves->set->owner, &caller);
 		segment_write(segment_plan(&plans[PLAN_STANDINGS_WRITE],
 								   "INSERT INTO segment.standings AS s (customer_id, held, since)"
 								   " SELECT m.customer_id, m.held, m.since FROM moved m"
@@ -355,7 +355,7 @@ read_standings(SourceSet *set, Datum *customers, int n, int *found)
 	SPITupleTable *table;
 	Identity	caller;
 
-	segment_become(set->owner, false, &caller);
+	segment_become(set->owner, &caller);
 	*found = (int) segment_fetch(segment_plan(&set->plans[PLAN_STANDINGS_READ],
 											  "SELECT s.customer_id, s.held, s.since FROM segment.standings s"
 											  " WHERE s.customer_id OPERATOR(pg_catalog.=) ANY ($1)",
@@ -515,7 +515,7 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 				   " FROM segment.standings s WHERE NOT EXISTS"
 				   " (SELECT FROM segment.facts f WHERE f.customer_id = s.customer_id)",
 				   set->key_order);
-	segment_become(set->owner, true, &caller);
+	segment_become(set->owner, &caller);
 	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, false, 0);
 	batch_context = AllocSetContextCreate(CurrentMemoryContext, "segment judge", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(batch_context);

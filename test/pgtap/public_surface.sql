@@ -36,7 +36,7 @@ SELECT set_eq(
 	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
 	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
 	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
-		  'customers (view)', 'facts', 'former_tiers', 'ladders', 'left_out', 'rule_id (sequence)', 'ruleset', 'settings',
+		  'customers (view)', 'facts', 'former_tiers', 'ladders', 'left_out', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
 		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
 		  'tier_sizes (view)', 'tiers'],
 	'tables, views and sequences are these');
@@ -87,7 +87,7 @@ SELECT is_empty(
 	'every member of the extension lives in schema segment');
 SELECT set_eq(
 	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'segment' $$,
-	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.left_out', 'segment.rule_id', 'segment.ladders', 'segment.tiers'],
+	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.left_out', 'segment.rule_id', 'segment.source_id', 'segment.ladders', 'segment.tiers'],
 	'what the merchant decided is dumped');
 
 -- whoever may read a view needs no other right

@@ -138,5 +138,5 @@ SELECT segment.detach('shop.orders');
 SELECT segment.detach('shop.customers');
 SELECT tgrelid::regclass, tgname FROM pg_trigger
 	WHERE tgrelid IN ('shop.customers'::regclass, 'shop.orders'::regclass, 'shop.returns'::regclass) AND NOT tgisinternal;
-SELECT count(*) FROM pg_class WHERE relnamespace = 'segment'::regnamespace AND relname ~ '^(source|counted)_|^facts$';
+SELECT count(*) FROM pg_class WHERE relnamespace = 'segment'::regnamespace AND relname ~ '^(source|counted)_[0-9]|^facts$';
 DROP SCHEMA shop CASCADE;

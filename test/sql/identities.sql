@@ -52,6 +52,20 @@ CREATE POLICY mine ON shop.orders USING (false) WITH CHECK (true);
 SELECT segment.recalculate();
 DELETE FROM shop.orders WHERE id = 2;
 SELECT * FROM segment.verify();
+-- a function of the merchant's that changes settings changes them for itself only
+CREATE OR REPLACE FUNCTION shop.who() RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM set_config('search_path', 'shop', false), set_config('datestyle', 'German', false); RETURN 1; END $$;
+SHOW datestyle;
+SELECT * FROM segment.verify();
+INSERT INTO shop.orders VALUES (9, 1, 1, '2026-01-01');
+SHOW datestyle;
+SHOW search_path;
+-- a literal whose type reads it with code of its maker is refused
+CREATE DOMAIN shop.odd AS int CHECK (shop.who() = VALUE);
+\set VERBOSITY default
+SELECT segment.attach_orders('shop.returns', customer => 'id', amount => 'amount', at => 'at', counted_when => $$ '{1}'::shop.odd[] IS NOT NULL $$);
+SELECT segment.attach_orders('shop.returns', customer => 'id', amount => 'amount', at => 'at', counted_when => 'tableoid > 0');
+\set VERBOSITY terse
 -- others' tables cannot be attached, even by a role that may call attach
 GRANT USAGE ON SCHEMA segment, shop TO regress_segment_other;
 GRANT EXECUTE ON FUNCTION segment.attach_orders, segment.attach_returns, segment.detach TO regress_segment_other;
@@ -81,6 +95,36 @@ CREATE OPERATOR evil.+ (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = evil.n
 CREATE TABLE evil.facts (x int);
 CREATE TEMP TABLE facts (x int);
 CREATE TEMP TABLE standings (x int);
+-- each of these would make the clerk a superuser, were it called as the owner of ours
+CREATE FUNCTION evil.rise() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_user <> 'regress_segment_clerk' THEN
+		RAISE EXCEPTION 'evil was called as %', current_user;
+	END IF;
+	RETURN true;
+END $$;
+CREATE FUNCTION evil.eq(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT evil.rise()';
+CREATE FUNCTION evil.eq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT evil.rise()';
+CREATE FUNCTION evil.eq(boolean, boolean) RETURNS boolean LANGUAGE sql AS 'SELECT evil.rise()';
+CREATE FUNCTION evil.eq(numeric, numeric) RETURNS boolean LANGUAGE sql AS 'SELECT evil.rise()';
+CREATE FUNCTION evil.eq(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT evil.rise()';
+CREATE OPERATOR evil.= (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = evil.eq);
+CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.eq);
+CREATE OPERATOR evil.= (LEFTARG = boolean, RIGHTARG = boolean, FUNCTION = evil.eq);
+CREATE OPERATOR evil.= (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = evil.eq);
+CREATE OPERATOR evil.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.eq);
+GRANT USAGE ON SCHEMA evil TO regress_segment_clerk;
+ALTER TABLE shop.orders DISABLE ROW LEVEL SECURITY;
+SET ROLE regress_segment_clerk;
+SET search_path = evil, pg_temp, pg_catalog;
+INSERT INTO shop.customers VALUES (50);
+INSERT INTO shop.orders VALUES (50, 50, 10, '2026-01-01'), (51, 50, 'NaN', '2026-01-02');
+INSERT INTO shop.returns VALUES (50, 50, 5, '2026-01-02');
+UPDATE shop.orders SET at = '2026-01-03';
+DELETE FROM shop.returns;
+DELETE FROM shop.orders WHERE customer_id OPERATOR(pg_catalog.=) 50;
+RESET ROLE;
+SELECT count(*) FROM segment.stale_marks;
 SET search_path = evil, pg_temp, pg_catalog;
 INSERT INTO shop.customers VALUES (3);
 INSERT INTO shop.orders VALUES (3, 3, 30, '2026-01-03'), (4, 1, 5, '2026-01-05');

@@ -66,4 +66,23 @@ SELECT bool_or(stale) FROM segment.customer_tiers;
 CREATE FUNCTION shop.nosy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM segment.recalculate(); RETURN NULL; END $$;
 CREATE TRIGGER nosy AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.nosy();
 INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01');
+DROP TRIGGER nosy ON shop.orders;
+-- nor by the statement that writes
+INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING segment.recalculate();
+WITH sold AS (INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING customer_id)
+	SELECT segment.recalculate_customers(array_agg(customer_id)) FROM sold;
+SELECT segment.recalculate_customers(array_agg(id)) FROM shop.customers;
+-- a date that a function called by the statement changes again
+CREATE FUNCTION shop.backdate(order_id int) RETURNS int LANGUAGE sql AS
+	$$ UPDATE shop.orders SET at = '2020-01-01' WHERE id = order_id RETURNING id $$;
+INSERT INTO shop.orders VALUES (101, 1, 5, '2030-06-01') RETURNING shop.backdate(id);
+SELECT * FROM segment.verify();
+-- a table dropped with everything that hangs on it is shown, and forgotten by the next recalculation
+DROP TABLE shop.returns CASCADE;
+SELECT role, stale, stale_because FROM segment.sources;
+SELECT item, state FROM segment.status() WHERE item = 'state';
+SELECT segment.recalculate() > 0 AS mended;
+SELECT role, stale FROM segment.sources;
+SELECT to_regclass('segment.counted_3');
+SELECT * FROM segment.verify();
 DROP SCHEMA shop CASCADE;
