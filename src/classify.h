@@ -20,7 +20,6 @@ typedef struct Tier
 
 typedef struct Ladder
 {
-	int			id;
 	char	   *code;
 	Figure		figure;
 	bool		active;

@@ -282,12 +282,9 @@ same_image(TupleTableSlot *a, TupleTableSlot *b)
 	return true;
 }
 
-/*
- * Values of a column in the rows that the statement changed; with rows that
- * came, too, unless only_old.
- */
+/* Values of a column in the rows that the statement changed, old and new. */
 static void
-collect_column(Firing *firing, AttrNumber attno, bool only_old, Values *values)
+collect_column(Firing *firing, AttrNumber attno, Values *values)
 {
 	RowPairs	pairs = {0};
 	TupleTableSlot *slots[2];
@@ -303,7 +300,7 @@ collect_column(Firing *firing, AttrNumber attno, bool only_old, Values *values)
 			Datum		value;
 			bool		isnull;
 
-			if (slots[i] == NULL || (only_old && i == 1))
+			if (slots[i] == NULL)
 				continue;
 			value = slot_getattr(slots[i], attno, &isnull);
 			if (isnull)
@@ -628,7 +625,7 @@ follow_link(Firing *firing, Source *source, Link *link)
 	}
 	if (link->guarded && inserted)
 		return;					/* nothing could name a row that was not there */
-	collect_column(firing, link->attno, false, &values);
+	collect_column(firing, link->attno, &values);
 	lock_link_values(source, LOOKED_UP, link->type, &values);
 	collect_linked_rows(firing, source, link, &values);
 }
@@ -997,7 +994,7 @@ settle_linked(Firing *firing, Source *source)
 	write_linked_left_out(set, source, keys, &left_out);
 }
 
-/* Fold contributions, sorted by customer, into one delta each; those that change nothing go. */
+/* Fold contributions, sorted by customer, into one delta each. */
 static Delta *
 fold(Firing *firing, int *ndeltas)
 {
@@ -1503,7 +1500,7 @@ process(Firing *firing, bool nested)
 		if (source->relid != relid)
 			continue;
 		if (source->linked)
-			collect_column(firing, source->fields[FIELD_KEY].attno, false, &firing->touched[i]);
+			collect_column(firing, source->fields[FIELD_KEY].attno, &firing->touched[i]);
 		else if (source->role == ROLE_CUSTOMERS)
 			collect_customers(firing, source);
 		else

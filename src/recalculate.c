@@ -2,11 +2,11 @@
  * recalculate.c
  *		All again, from the attached tables, in plain SQL.
  *
- * The full recomputation that stands beside the deltas of fact.c and shares no
- * code with them: each source is summed per customer by one query over its
- * mapping, run as the owner of the merchant's table, and only then compared
- * with or written to our tables.  Where a row's expression raises, the source
- * is read row by row instead and that row is left out.
+ * The full recomputation that stands beside the deltas of fact.c: each source
+ * is summed per customer by one query over its mapping, run as the owner of the
+ * merchant's table, and only then compared with or written to our tables.  Where
+ * a row's expression raises, the source is read row by row instead and that row
+ * is left out.
  */
 #include "segment.h"
 

@@ -130,7 +130,7 @@ compile(int64 version)
 													 CStringGetDatum(segment_setting("money_unit")),
 													 ObjectIdGetDatum(InvalidOid),
 													 Int32GetDatum(-1)));
-	segment_execute_latest("SELECT l.id, l.code, l.figure, l.active, l.unit"
+	segment_execute_latest("SELECT l.code, l.figure, l.active, l.unit"
 					" FROM segment.ladders l ORDER BY l.code");
 	ruleset->nladders = (int) SPI_processed;
 	ruleset->ladders = palloc0(sizeof(Ladder) * Max(ruleset->nladders, 1));
@@ -140,11 +140,10 @@ compile(int64 version)
 		Ladder	   *ladder = &ruleset->ladders[i];
 		bool		isnull;
 
-		ladder->id = row_int(row, 1);
-		ladder->code = SPI_getvalue(row, SPI_tuptable->tupdesc, 2);
-		ladder->figure = segment_figure_by_name(SPI_getvalue(row, SPI_tuptable->tupdesc, 3));
-		ladder->active = row_bool(row, 4);
-		ladder->unit = row_numeric(row, 5, &isnull);
+		ladder->code = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+		ladder->figure = segment_figure_by_name(SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
+		ladder->active = row_bool(row, 3);
+		ladder->unit = row_numeric(row, 4, &isnull);
 		if (isnull)
 			ladder->unit = segment_figure_is_money(ladder->figure) ? money_unit : int64_to_numeric(1);
 	}

@@ -6,10 +6,11 @@
  *
  *		segment.c			module, server settings
  *		attach.c			attach and detach tables
- *		recalculate.c		all again, stored against recomputed
  *		ladder.c			what the merchant decides: validation, re-ranking
- *		fact.c				triggers: deltas
+ *		fact.c				triggers: what a statement changes
+ *		recalculate.c		all again, stored against recomputed
  *		standing.c			write standings, log changes
+ *		row.c				what one row of an attached table means
  *		source.c			attached tables: mapping, generated SQL
  *		ruleset.c			ladders compiled;  classify.c  pure judgement
  *		configuration.c		settings of the shop
