@@ -32,12 +32,8 @@ PG_FUNCTION_INFO_V1(segment_rules_check);
 static void
 lock_rules(void)
 {
-	Identity	caller;
-
 	segment_require_read_committed("change ladders, tiers or settings");
-	segment_become(segment_owner(), &caller);
-	segment_execute("LOCK TABLE segment.ruleset IN SHARE ROW EXCLUSIVE MODE");
-	segment_resume(&caller);
+	segment_lock_rules();
 	segment_lock_facts();
 }
 

@@ -989,24 +989,36 @@ segment_facts_relation(void)
 }
 
 /*
- * Keep everyone who judges out until commit: SHARE ROW EXCLUSIVE on
- * segment.facts, the one lock of a save.  Sales queue behind us while we wait,
- * so the wait is bounded by segment.lock_timeout.
+ * Take SHARE ROW EXCLUSIVE on a table of ours.  Others queue behind us while we
+ * wait, so the wait is bounded by segment.lock_timeout.
  */
+static void
+lock_bounded(Oid relid)
+{
+	int			level = NewGUCNestLevel();
+
+	if (LockTimeout == 0 || LockTimeout > segment_lock_timeout)
+		(void) set_config_option("lock_timeout", psprintf("%d", segment_lock_timeout),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	LockRelationOid(relid, ShareRowExclusiveLock);
+	AtEOXact_GUC(true, level);
+}
+
+/* Keep everyone who judges out until commit: the one lock of a save. */
 void
 segment_lock_facts(void)
 {
 	Oid			facts = segment_facts_relation();
-	int			level;
 
-	if (!OidIsValid(facts))
-		return;
-	level = NewGUCNestLevel();
-	if (LockTimeout == 0 || LockTimeout > segment_lock_timeout)
-		(void) set_config_option("lock_timeout", psprintf("%d", segment_lock_timeout),
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	LockRelationOid(facts, ShareRowExclusiveLock);
-	AtEOXact_GUC(true, level);
+	if (OidIsValid(facts))
+		lock_bounded(facts);
+}
+
+/* Keep everyone else who changes rules out until commit; before segment_lock_facts(). */
+void
+segment_lock_rules(void)
+{
+	lock_bounded(get_relname_relid("ruleset", get_namespace_oid("segment", false)));
 }
 
 /*

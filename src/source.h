@@ -140,6 +140,7 @@ extern int	segment_compare_customers(SourceSet *set, Datum a, Datum b);
 extern Datum segment_copy_customer(SourceSet *set, Datum customer);
 extern Oid	segment_facts_relation(void);
 extern void segment_lock_facts(void);
+extern void segment_lock_rules(void);
 extern void segment_require_read_committed(const char *doing);
 extern void segment_mark_stale(SourceSet *set, int source, const char *reason);
 
