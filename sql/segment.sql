@@ -96,7 +96,7 @@ CREATE TABLE segment.stale_marks (
 );
 REVOKE ALL ON segment.stale_marks FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.stale_marks', '');
-COMMENT ON TABLE segment.stale_marks IS 'sources whose state may be wrong, and why; emptied by segment.recalculate(); read segment.status()';
+COMMENT ON TABLE segment.stale_marks IS 'sources whose state may be wrong, and why; recalculation clears them; read segment.status()';
 
 CREATE TABLE segment.left_out (
 	source integer NOT NULL,
@@ -363,7 +363,7 @@ CREATE PROCEDURE segment.recalculate_in_batches(batch_size integer DEFAULT 10000
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'segment_recalculate_in_batches';
 REVOKE ALL ON PROCEDURE segment.recalculate_in_batches(integer) FROM PUBLIC;
-COMMENT ON PROCEDURE segment.recalculate_in_batches(integer) IS 'the same, some customers at a time, committing after each batch and telling percent and remaining time';
+COMMENT ON PROCEDURE segment.recalculate_in_batches(integer) IS 'compute everything again, some customers at a time, committing after each batch and telling percent and remaining time';
 
 CREATE FUNCTION segment._stale() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER

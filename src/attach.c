@@ -1318,6 +1318,14 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	{
 		require_unique_key(attachment.relation, attachment.key_attno, "It names the customer everywhere.");
 		key_type = customers_key_type(&attachment);
+		/* the former customers table was dropped: what we know of its keys goes on */
+		if (OidIsValid(attachment.set->facts) && attachment.set->key_type != key_type)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("key of \"%s\" has type %s, but the customers attached before had keys of type %s",
+							RelationGetRelationName(attachment.relation), format_type_be(key_type),
+							format_type_be(attachment.set->key_type)),
+					 errhint("DROP EXTENSION segment CASCADE and create it anew, or attach a table with keys of that type.")));
 		read_anonymous_keys(&attachment, key_type);
 	}
 	else if (attachment.has_subquery || attachment.has[FIELD_ORDER_KEY] || attachment.watches)
@@ -1325,7 +1333,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 
 	create_mapping(&attachment);
 	register_source(&attachment, watch);
-	if (arguments->role == ROLE_CUSTOMERS)
+	if (arguments->role == ROLE_CUSTOMERS && !OidIsValid(attachment.set->facts))
 		create_customer_objects(&attachment, key_type);
 	attachment.set = reread(attachment.set);
 	source = segment_source_by_id(attachment.set, attachment.id);

@@ -113,6 +113,7 @@ typedef struct Firing
 	Rows		left_out[2];	/* rows of a direct source left out: old, new */
 	Values	   *touched;		/* keys of linked rows to look at, per source */
 	Values		customers;		/* keys of customers rows that came, went or changed */
+	Values		bumped;			/* customers whose facts rows were written beforehand */
 	Judgements	judgements;
 } Firing;
 
@@ -960,7 +961,10 @@ settle_linked(Firing *firing, Source *source)
 		sort_customers(set, &missing);
 		bump_facts(set, &missing);
 		for (int i = 0; i < missing.n; i++)
+		{
 			add_value(&bumped, missing.values[i]);
+			add_value(&firing->bumped, missing.values[i]);
+		}
 		sort_customers(set, &bumped);
 	}
 
@@ -1538,6 +1542,7 @@ process(Firing *firing, bool nested)
 	if (customers != NULL)
 		settle_customers(firing, customers);
 	apply_contributions(firing, nested);
+	prune_facts(set, &firing->bumped);	/* for some of them nothing may have come of it */
 	segment_judge(set, &firing->judgements, false);
 }
 

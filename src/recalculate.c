@@ -12,6 +12,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
 #include "funcapi.h"
@@ -798,7 +799,8 @@ drop_remains(int id)
 	segment_execute(psprintf("DELETE FROM segment.attachments WHERE id = %d", id));
 	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", id));
 	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", id));
-	segment_execute(psprintf("DROP TABLE IF EXISTS segment.counted_%d", id));
+	if (OidIsValid(get_relname_relid(psprintf("counted_%d", id), get_namespace_oid("segment", false))))
+		segment_execute(psprintf("DROP TABLE segment.counted_%d", id));
 }
 
 /* Sources whose table or mapping was dropped with CASCADE are detached. */

@@ -85,4 +85,13 @@ SELECT segment.recalculate() > 0 AS mended;
 SELECT role, stale FROM segment.sources;
 SELECT to_regclass('segment.counted_3');
 SELECT * FROM segment.verify();
+-- the customers table, too: another one takes its place, and what is known of the keys goes on
+CREATE TABLE shop.people AS TABLE shop.customers;
+ALTER TABLE shop.people ADD PRIMARY KEY (id);
+DROP TABLE shop.customers CASCADE;
+SELECT segment.recalculate() > 0 AS mended;
+SELECT count(*) FROM segment.customers;
+SELECT segment.attach_customers('shop.people', key => 'id');
+SELECT count(*), sum(number_of_orders) > 0 AS with_orders FROM segment.customers;
+SELECT * FROM segment.verify();
 DROP SCHEMA shop CASCADE;
