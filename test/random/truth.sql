@@ -8,6 +8,11 @@
 SET client_min_messages = warning;
 CREATE SCHEMA truth;
 
+-- the full name of a table, whatever the user's search_path is
+CREATE FUNCTION truth.name(relation regclass) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT c.relnamespace::regnamespace::text || '.' || c.relname FROM pg_class c WHERE c.oid = relation
+$$;
+
 CREATE VIEW truth.customers AS
 	SELECT c.id AS customer_id FROM shop.customers c
 	WHERE c.deleted_at IS NULL AND c.id <> '0'
@@ -151,10 +156,10 @@ DECLARE
 		 'SELECT customer_id, programme, ladder, tier FROM segment.customer_tier'],
 		['rows left out',
 		 'SELECT source, role, key FROM truth.left_out',
-		 'SELECT a.relation::text, a.role, o.row_key FROM segment.left_out o JOIN segment.attachments a ON a.id = o.source
+		 'SELECT truth.name(a.relation), a.role, o.row_key FROM segment.left_out o JOIN segment.attachments a ON a.id = o.source
 		  CROSS JOIN LATERAL generate_series(1, o.n)
-		  WHERE (a.relation::text, a.role, o.row_key) IN (SELECT source, role, key FROM truth.left_out)
-			 OR (a.relation::text, a.role, o.row_key) NOT IN (SELECT source, role, key FROM truth.may_be_left_out)'],
+		  WHERE (truth.name(a.relation), a.role, o.row_key) IN (SELECT source, role, key FROM truth.left_out)
+			 OR (truth.name(a.relation), a.role, o.row_key) NOT IN (SELECT source, role, key FROM truth.may_be_left_out)'],
 		['rows left out below zero',
 		 'SELECT NULL::text, NULL::bigint WHERE false',
 		 'SELECT row_key, n FROM segment.left_out WHERE n <= 0'],
@@ -174,7 +179,7 @@ DECLARE
 		 'SELECT item, state FROM segment.status() WHERE item = ''state'' OR state = ''stale'''],
 		['stale marks',
 		 'SELECT NULL::text, NULL::text WHERE false',
-		 'SELECT (SELECT a.relation::text || '' as '' || a.role FROM segment.attachments a WHERE a.id = source), reason FROM segment.stale_marks']
+		 'SELECT (SELECT truth.name(a.relation) || '' as '' || a.role FROM segment.attachments a WHERE a.id = source), reason FROM segment.stale_marks']
 	];
 BEGIN
 	FOREACH pair SLICE 1 IN ARRAY pairs LOOP
