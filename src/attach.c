@@ -174,6 +174,7 @@ typedef struct ArgumentContext
 	SourceRole	role;
 	const char *name;
 	const char *text;
+	const char *hint;			/* for errors that come with none of ours */
 } ArgumentContext;
 
 /* Say which argument it is, and let the position point into its text. */
@@ -189,6 +190,18 @@ argument_context(void *arg)
 		internalerrposition(position);
 		internalerrquery(context->text);
 	}
+	switch (geterrcode())
+	{
+		case ERRCODE_SYNTAX_ERROR:
+		case ERRCODE_GROUPING_ERROR:
+		case ERRCODE_WINDOWING_ERROR:
+		case ERRCODE_INVALID_TEXT_REPRESENTATION:
+			if (context->hint != NULL)
+				errhint("%s", context->hint);
+			break;
+		default:
+			break;				/* others bring their own, such as the nearest column */
+	}
 	errcontext("argument \"%s\" of segment.attach_%s()", context->name,
 			   segment_role_name(context->role));
 }
@@ -202,6 +215,9 @@ enter_argument(ArgumentContext *context, SourceRole role, const char *name, cons
 	context->role = role;
 	context->name = name;
 	context->text = text;
+	context->hint = text != NULL
+		? "Give a column name or an SQL expression over the table's row, without aggregates."
+		: "Give keys of the type of the customers' key.";
 	error_context_stack = &context->callback;
 }
 
@@ -297,12 +313,14 @@ open_table(Oid relid)
 
 /* The parse tree of exactly one expression. */
 static Node *
-parse_expression(const char *name, const char *text)
+parse_expression(ArgumentContext *context, const char *name, const char *text)
 {
 	List	   *statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	const char *hint = context->hint;
 	ResTarget  *target;
 
+	context->hint = NULL;		/* these have better ones */
 	if (!IsA(select, SelectStmt) || list_length(select->targetList) != 1 ||
 		select->fromClause || select->whereClause || select->groupClause || select->havingClause ||
 		select->windowClause || select->valuesLists || select->sortClause || select->limitOffset ||
@@ -318,6 +336,7 @@ parse_expression(const char *name, const char *text)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("argument \"%s\" has an alias: %s", name, text),
 				 errhint("Give the expression alone.")));
+	context->hint = hint;
 	return target->val;
 }
 
@@ -604,7 +623,7 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 	parse->p_sourcetext = sql;
 	item = addRangeTableEntryForRelation(parse, attachment->relation, AccessShareLock, NULL, false, true);
 	addNSItemToQuery(parse, item, false, true, true);
-	expr = transformExpr(parse, parse_expression(argument->name, sql), EXPR_KIND_WHERE);
+	expr = transformExpr(parse, parse_expression(&context, argument->name, sql), EXPR_KIND_WHERE);
 	type = exprType(expr);
 	if (type == UNKNOWNOID)
 	{
@@ -1273,7 +1292,8 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"table\" is NULL")));
+				 errmsg("argument \"table\" is NULL"),
+				 errhint("Name the table: 'shop.orders'.")));
 	attachment.relid = PG_GETARG_OID(0);
 	segment_connect(0);
 	attachment.set = segment_sources_acquire();
@@ -1470,7 +1490,8 @@ segment_detach(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"table\" is NULL")));
+				 errmsg("argument \"table\" is NULL"),
+				 errhint("Name the table: 'shop.orders'.")));
 	segment_connect(0);
 	set = segment_sources_acquire();
 	if (role != NULL && strcmp(role, "customers") != 0 && strcmp(role, "orders") != 0 && strcmp(role, "returns") != 0)

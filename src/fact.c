@@ -1605,7 +1605,10 @@ fire(void *argument)
 	firing.trigger = work->trigger;
 	firing.event = work->trigger->tg_event;
 	if (!OidIsValid(work->set->facts))
-		elog(ERROR, "segment.facts does not exist");
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"segment.facts\" does not exist"),
+				 errhint("Restore it, or create the extension anew: DROP EXTENSION segment CASCADE; CREATE EXTENSION segment;")));
 	if (TRIGGER_FIRED_BY_TRUNCATE(firing.event))
 		source_truncated(&firing, name, role);
 	else

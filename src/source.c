@@ -623,8 +623,8 @@ read_anonymous(SourceSet *set)
 	Oid			ioparam;
 
 	segment_execute_latest("SELECT x.element FROM segment.attachments a"
-					" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements_text(a.arguments OPERATOR(pg_catalog.->) 'anonymous') AS x(element)"
-					" WHERE a.role = 'customers'");
+						   " CROSS JOIN LATERAL pg_catalog.jsonb_array_elements_text(a.arguments OPERATOR(pg_catalog.->) 'anonymous') AS x(element)"
+						   " WHERE a.role = 'customers'");
 	rows = SPI_tuptable;
 	if (!OidIsValid(set->key_type) || SPI_processed == 0)
 		return;
@@ -754,8 +754,8 @@ load(Oid attachments)
 	spell_constants_plainly();
 	read_anonymous(set);
 	segment_execute_latest("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
-					" CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END"
-					" FROM segment.attachments a ORDER BY a.id");
+						   " CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END"
+						   " FROM segment.attachments a ORDER BY a.id");
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
 	set->sources = palloc0(sizeof(Source) * Max(nrows, 1));
