@@ -10,7 +10,8 @@ missing=
 miss() { missing="$missing $1"; }
 
 pgxs=$("$PG_CONFIG" --pgxs 2>/dev/null) || pgxs=
-if [ -f "$pgxs" ]; then
+headers=$("$PG_CONFIG" --includedir-server 2>/dev/null) || headers=
+if [ -f "$pgxs" ] && [ -f "$headers/postgres.h" ]; then
 	major=$("$PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 	bindir=$("$PG_CONFIG" --bindir)
 	sharedir=$("$PG_CONFIG" --sharedir)
