@@ -1296,8 +1296,8 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 	batches.total = batches.nmissing + count_to_do(&batches);
 	next_transaction(&batches);
 	batches.start = GetCurrentTimestamp();
-	recalculate_missing(&batches);
 	recalculate_present(&batches);
+	recalculate_missing(&batches);
 	finish_batches(&batches);
 	segment_sources_release();
 	SPI_finish();
