@@ -23,6 +23,7 @@
 #include "classify.h"
 #include "commands/tablecmds.h"
 #include "configuration.h"
+#include "ddl.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -36,6 +37,7 @@
 #include "row.h"
 #include "saved_plan.h"
 #include "source.h"
+#include "stale.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -246,6 +248,35 @@ refuse_relation(Relation relation, const char *what, const char *hint)
 			 errhint("%s", hint)));
 }
 
+/* Partitions are what the table itself may be. */
+static void
+check_partitions(Relation relation)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(RelationGetRelid(relation), NoLock, NULL))
+	{
+		Relation	partition = try_relation_open(lfirst_oid(cell), AccessShareLock);
+		const char *what = NULL;
+
+		if (partition == NULL)
+			continue;			/* dropped meanwhile */
+		if (partition->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			what = "foreign";
+		else if (partition->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+			what = "unlogged";
+		else if (partition->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+			what = "temporary";
+		if (what != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("cannot attach \"%s\": its partition \"%s\" is %s", RelationGetRelationName(relation),
+							RelationGetRelationName(partition), what),
+					 errhint("Every partition must be an ordinary table; detach this one or make it such.")));
+		relation_close(partition, AccessShareLock);
+	}
+}
+
 static void
 check_relation(Relation relation)
 {
@@ -255,9 +286,7 @@ check_relation(Relation relation)
 	switch (relation->rd_rel->relkind)
 	{
 		case RELKIND_RELATION:
-			break;
 		case RELKIND_PARTITIONED_TABLE:
-			refuse_relation(relation, "a partitioned table", "This version attaches ordinary tables only.");
 			break;
 		case RELKIND_FOREIGN_TABLE:
 			refuse_relation(relation, "a foreign table", "Its rows change on another server, unseen here; attach the table there, or an ordinary table that is fed from it.");
@@ -281,11 +310,25 @@ check_relation(Relation relation)
 		refuse_relation(relation, "a partition", "Statements on the partitioned table above it would not be seen.");
 	if (has_superclass(RelationGetRelid(relation)))
 		refuse_relation(relation, "an inheritance child", "Statements on the table above it would not be seen.");
-	if (find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL)
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		check_partitions(relation);
+	else if (find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL)
 		refuse_relation(relation, "a table with inheritance children", "Statements on the children would not be seen; attach a table without children.");
 }
 
-/* Lock a table against writers, as CREATE TRIGGER will, and see that it may be attached. */
+/*
+ * Lock a table against writers, as CREATE TRIGGER will.  Who writes to a
+ * partition by its own name locks none of those above, so all below are locked.
+ */
+static void
+lock_table(Oid relid)
+{
+	LockRelationOid(relid, ShareRowExclusiveLock);
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+}
+
+/* Lock a table against writers and see that it may be attached. */
 static Relation
 open_table(Oid relid)
 {
@@ -303,7 +346,8 @@ open_table(Oid relid)
 	}
 	relation = relation_open(relid, AccessShareLock);
 	check_relation(relation);
-	LockRelationOid(relid, ShareRowExclusiveLock);
+	lock_table(relid);
+	check_relation(relation);	/* nobody alters it any more */
 	return relation;
 }
 
@@ -849,57 +893,23 @@ create_mapping(Attachment *attachment)
 	segment_resume(&caller);
 }
 
-/* Put our triggers on a table that has none of them yet. */
-static void
-create_triggers(SourceSet *set, Oid relid)
+/* Whether the table is attached or watched. */
+static bool
+is_needed(SourceSet *set, Oid relid)
 {
-	static const char *const events[][3] = {
-		{"insert", "INSERT", " REFERENCING NEW TABLE AS new_rows"},
-		{"update", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"},
-		{"delete", "DELETE", " REFERENCING OLD TABLE AS old_rows"},
-		{"truncate", "TRUNCATE", ""},
-	};
-	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-	Identity	caller;
-
-	segment_become(set->owner, &caller);
-	for (int i = 0; i < lengthof(events); i++)
-	{
-		if (segment_execute(psprintf("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = %u"
-									 " AND t.tgname = '_segment_%s'", relid, events[i][0])) > 0)
-			continue;
-		segment_execute(psprintf("CREATE TRIGGER _segment_%s AFTER %s ON %s%s FOR EACH STATEMENT"
-								 " EXECUTE FUNCTION segment._source_changed()",
-								 events[i][0], events[i][1], name, events[i][2]));
-	}
-	segment_resume(&caller);
+	return segment_sources_of(set, list_make1_oid(relid)) != NIL;
 }
 
 /* Take our triggers off a table, unless a source still needs them. */
 static void
 drop_triggers(SourceSet *set, Oid relid)
 {
-	static const char *const events[] = {"insert", "update", "delete", "truncate"};
-	Identity	caller;
-
-	for (int i = 0; i < set->nsources; i++)
-	{
-		if (set->sources[i].relid == relid)
-			return;
-		for (int j = 0; j < set->sources[i].nlinks; j++)
-		{
-			if (set->sources[i].links[j].relid == relid)
-				return;
-		}
-	}
-	if (get_rel_name(relid) == NULL)
+	if (is_needed(set, relid) || get_rel_name(relid) == NULL)
 		return;
-	segment_become(set->owner, &caller);
-	for (int i = 0; i < lengthof(events); i++)
-		segment_execute(psprintf("DROP TRIGGER IF EXISTS _segment_%s ON %s", events[i],
-								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-															get_rel_name(relid))));
-	segment_resume(&caller);
+	segment_take_triggers(set->owner, relid);
+	/* a partition of a table that is attached keeps those that it has as such */
+	if (segment_sources_of(set, segment_with_ancestors(relid)) != NIL)
+		segment_put_triggers(set->owner, relid);
 }
 
 /* What each row of a linked source counts for is kept in a table of its own. */
@@ -1242,7 +1252,7 @@ watch_links(SourceSet *set, Source *source)
 							   source->name),
 					 errhint("Look it up by an expression that cannot raise, such as a column of the right type.")));
 		relation_close(relation, NoLock);
-		create_triggers(set, link->relid);
+		segment_put_triggers(set->owner, link->relid);
 	}
 }
 
@@ -1256,7 +1266,7 @@ lock_links_of_orders(SourceSet *set, Source *source)
 		return;
 	orders = &set->sources[source->order_source];
 	for (int i = 0; i < orders->nlinks; i++)
-		LockRelationOid(orders->links[i].relid, ShareRowExclusiveLock);
+		lock_table(orders->links[i].relid);
 }
 
 static void
@@ -1359,13 +1369,18 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	source = segment_source_by_id(attachment.set, attachment.id);
 	if (source == NULL)
 		elog(ERROR, "source %d was not found after it was attached", attachment.id);
-	create_triggers(attachment.set, attachment.relid);
+	relation_close(attachment.relation, NoLock);	/* ALTER TABLE wants it so */
+	segment_put_triggers(attachment.set->owner, attachment.relid);
 	watch_links(attachment.set, source);
+	attachment.relation = relation_open(attachment.relid, NoLock);
 	lock_links_of_orders(attachment.set, source);
 	if (source->linked && arguments->role != ROLE_CUSTOMERS)
 		create_ledger(&attachment);
 	attachment.set = reread(attachment.set);
 	source = segment_source_by_id(attachment.set, attachment.id);
+
+	segment_marks_cleared();
+	segment_mark_faults(attachment.set, NIL);
 
 	explain_zone(&attachment, source);
 	warn_of_states(&attachment);
@@ -1502,7 +1517,7 @@ segment_detach(PG_FUNCTION_ARGS)
 	source = find_attached(set, PG_GETARG_OID(0), role);
 	if (!is_owner(source->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
-	LockRelationOid(source->relid, ShareRowExclusiveLock);
+	lock_table(source->relid);
 	segment_lock_facts();
 	segment_refuse_in_use(set, "detach");
 	check_not_needed(set, source);

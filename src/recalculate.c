@@ -20,6 +20,7 @@
 #include "recalculate.h"
 #include "row.h"
 #include "saved_plan.h"
+#include "stale.h"
 #include "standing.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -843,6 +844,7 @@ segment_recalculate(PG_FUNCTION_ARGS)
 
 		segment_become(set->owner, &caller);
 		segment_execute("DELETE FROM segment.stale_marks");
+		segment_marks_cleared();
 		segment_resume(&caller);
 	}
 	segment_sources_release();
@@ -976,6 +978,7 @@ clear_stale_marks(SourceSet *set, Datum marks)
 	segment_become(set->owner, &caller);
 	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
 						 1, types, &marks, NULL, false, NULL, NULL);
+	segment_marks_cleared();
 	segment_resume(&caller);
 }
 
