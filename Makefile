@@ -20,10 +20,12 @@ OBJS = \
 	src/classify.o \
 	src/ruleset.o \
 	src/source.o \
+	src/stale.o \
 	src/row.o \
 	src/standing.o \
 	src/recalculate.o \
 	src/fact.o \
+	src/ddl.o \
 	src/ladder.o \
 	src/attach.o \
 	src/segment.o

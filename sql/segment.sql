@@ -324,6 +324,116 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'segment_source_changed';
 REVOKE ALL ON FUNCTION segment._source_changed() FROM PUBLIC;
 COMMENT ON FUNCTION segment._source_changed() IS 'trigger on attached and watched tables (internal)';
 
+CREATE FUNCTION segment._unseen() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_unseen';
+REVOKE ALL ON FUNCTION segment._unseen() FROM PUBLIC;
+COMMENT ON FUNCTION segment._unseen() IS 'trigger on attached and watched tables that fires in replica sessions only: marks their sources stale (internal)';
+
+-- Triggers are told by function and events, not by name: one that was renamed
+-- still fires, and a second one beside it would count everything twice.
+CREATE FUNCTION segment._triggers(
+	relation regclass,
+	OUT "table" regclass, OUT is_partition boolean, OUT wanted name, OUT definition text, OUT wanted_mode "char",
+	OUT present name, OUT present_mode "char")
+RETURNS SETOF record
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE below(oid, relkind, relispartition) AS (
+		SELECT c.oid, c.relkind, c.relispartition FROM pg_class c WHERE c.oid = _triggers.relation
+		UNION ALL
+		SELECT c.oid, c.relkind, c.relispartition
+		FROM below b
+			JOIN pg_inherits i ON i.inhparent = b.oid AND NOT i.inhdetachpending
+			JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE b.relkind = 'p'
+	)
+	SELECT b.oid::regclass, b.relispartition, w.name,
+		   format('%s ON %s %s EXECUTE FUNCTION %s()', w.event, b.oid::regclass, w.each, w.function),
+		   w.mode, t.tgname, t.tgenabled
+	FROM below b
+		JOIN (VALUES
+			-- transition tables cannot be trusted where rows are routed or moved to partitions
+			('_segment_insert'::name, 4, false, true, 'AFTER INSERT', 'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT',
+				'segment._source_changed', 'O'::"char"),
+			('_segment_update', 16, false, true, 'AFTER UPDATE', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT',
+				'segment._source_changed', 'O'),
+			('_segment_delete', 8, false, true, 'AFTER DELETE', 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT',
+				'segment._source_changed', 'O'),
+			('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
+				'segment._source_changed', 'O'),
+			('_segment_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
+				'segment._source_changed', 'O'),
+			('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
+				'segment._unseen', 'R'),
+			('_segment_unseen_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
+				'segment._unseen', 'R')
+		) AS w(name, type, if_partitioned, if_ordinary, event, each, function, mode)
+			ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
+		LEFT JOIN pg_trigger t
+			ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = format('%s()', w.function)::regprocedure
+	WHERE b.relkind IN ('r', 'p')
+$$;
+REVOKE ALL ON FUNCTION segment._triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._triggers(regclass) IS 'triggers of ours that a table and the partitions below it should have, beside those that they have (internal)';
+
+CREATE FUNCTION segment._put_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	-- row triggers of a partition are clones: the server makes them with those of the table above
+	FOR trigger IN
+		SELECT * FROM segment._triggers(relation) t
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+	LOOP
+		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
+	END LOOP;
+	-- one table at a time: what ALTER TABLE does to the tables below differs between versions;
+	-- a trigger that was switched off stays off
+	FOR trigger IN
+		SELECT * FROM segment._triggers(relation) t
+		WHERE t.wanted_mode = 'R' AND t.present_mode IN ('O', 'A')
+	LOOP
+		EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER %I', trigger."table", trigger.present);
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._put_triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._put_triggers(regclass) IS 'put on a table and the partitions below it whatever triggers of ours are missing (internal)';
+
+CREATE FUNCTION segment._take_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	FOR trigger IN
+		WITH RECURSIVE below(oid, relkind, depth) AS (
+			SELECT c.oid, c.relkind, 0 FROM pg_class c WHERE c.oid = _take_triggers.relation
+			UNION ALL
+			SELECT c.oid, c.relkind, b.depth + 1
+			FROM below b JOIN pg_inherits i ON i.inhparent = b.oid JOIN pg_class c ON c.oid = i.inhrelid
+			WHERE b.relkind = 'p'
+		)
+		SELECT t.tgname AS name, b.oid::regclass AS "table"
+		FROM below b JOIN pg_trigger t ON t.tgrelid = b.oid
+		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
+			AND t.tgparentid = 0	-- clones go with what they were made from
+		ORDER BY b.depth, b.oid, t.tgname
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', trigger.name, trigger."table");
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._take_triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._take_triggers(regclass) IS 'take our triggers off a table and the partitions below it (internal)';
+
 CREATE FUNCTION segment.attach_customers(
 	"table" regclass,
 	key text,
@@ -687,6 +797,56 @@ LANGUAGE c STABLE STRICT
 AS 'MODULE_PATHNAME', 'segment_watched';
 COMMENT ON FUNCTION segment._watched(integer) IS 'tables whose changes reach a source through its expressions (internal)';
 
+CREATE FUNCTION segment._shape_faults(OUT source integer, OUT reason text) RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
+		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
+		FROM (SELECT a.id, a.relation FROM segment.attachments a
+			  UNION
+			  SELECT a.id, w.relation
+			  FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id) || a.watch) AS w(relation)
+			 ) AS x(source, relation)
+			JOIN pg_class c ON c.oid = x.relation
+	), below(source, top, oid, relkind, relpersistence) AS (
+		SELECT t.source, t.oid, t.oid, t.relkind, t.relpersistence FROM tables t
+		UNION ALL
+		SELECT b.source, b.top, c.oid, c.relkind, c.relpersistence
+		FROM below b JOIN pg_inherits i ON i.inhparent = b.oid JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE b.relkind = 'p'
+	)
+	SELECT t.source, format(CASE WHEN t.relispartition THEN '%s is a partition of %s' ELSE '%s is an inheritance child of %s' END,
+							t.oid::regclass, i.inhparent::regclass)
+	FROM tables t JOIN pg_inherits i ON i.inhrelid = t.oid
+	UNION
+	SELECT t.source, format('%s has the inheritance child %s', t.oid::regclass, i.inhrelid::regclass)
+	FROM tables t JOIN pg_inherits i ON i.inhparent = t.oid
+	WHERE t.relkind <> 'p'
+	UNION
+	SELECT b.source, format('partition %s of %s is being detached', i.inhrelid::regclass, b.top::regclass)
+	FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
+	WHERE b.relkind = 'p' AND i.inhdetachpending
+	UNION
+	SELECT b.source, format('%s is unlogged', b.oid::regclass) || CASE WHEN b.oid <> b.top THEN format(', a partition of %s', b.top::regclass) ELSE '' END
+	FROM below b
+	WHERE b.relpersistence = 'u'
+	UNION
+	SELECT b.source, format('%s is a foreign table, a partition of %s', b.oid::regclass, b.top::regclass)
+	FROM below b
+	WHERE b.relkind = 'f'
+	UNION
+	SELECT t.source, format('trigger "%s" of %s %s', coalesce(g.present, g.wanted), g."table",
+							CASE WHEN g.present IS NULL THEN 'is missing'
+								 WHEN g.present_mode = 'D' THEN 'is disabled'
+								 ELSE 'is enabled for other sessions than it should be' END)
+	FROM tables t CROSS JOIN LATERAL segment._triggers(t.oid) g
+	WHERE NOT t.relispartition AND g.present_mode IS DISTINCT FROM g.wanted_mode
+	ORDER BY 1, 2
+$$;
+REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
+COMMENT ON FUNCTION segment._shape_faults() IS 'where rows can now reach or leave attached and watched tables unseen, and why (internal)';
+
 CREATE FUNCTION segment._index_advice(source integer) RETURNS text
 LANGUAGE c STABLE STRICT
 AS 'MODULE_PATHNAME', 'segment_index_advice';
@@ -772,3 +932,30 @@ END
 $$;
 REVOKE ALL ON FUNCTION segment.status() FROM PUBLIC;
 COMMENT ON FUNCTION segment.status() IS 'one look: can the state be trusted, what is stale and why, what was left out, what is kept apart';
+
+-- DDL on attached tables; last, so that nothing above fires them
+
+CREATE FUNCTION segment._ddl() RETURNS event_trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_ddl';
+REVOKE ALL ON FUNCTION segment._ddl() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ddl() IS 'event trigger: follows partitions that come and go, marks sources stale whose rows may have changed unseen (internal)';
+
+-- Before a command because the library must be there to see what a DROP takes
+-- along. Not before DROP EXTENSION: were the library missing, nobody could get
+-- rid of the extension.
+CREATE EVENT TRIGGER segment_ddl_start ON ddl_command_start
+	WHEN TAG IN ('ALTER TABLE', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE', 'DROP SERVER',
+		'DROP FOREIGN DATA WRAPPER', 'DROP TYPE', 'DROP DOMAIN', 'DROP FUNCTION', 'DROP ROUTINE', 'DROP OPERATOR CLASS',
+		'DROP OPERATOR FAMILY', 'DROP COLLATION', 'DROP ACCESS METHOD', 'DROP TRIGGER')
+	EXECUTE FUNCTION segment._ddl();
+ALTER EVENT TRIGGER segment_ddl_start ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER segment_ddl_start IS 'watches what a command takes along with the tables it drops or detaches';
+CREATE EVENT TRIGGER segment_ddl_end ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
+	EXECUTE FUNCTION segment._ddl();
+ALTER EVENT TRIGGER segment_ddl_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER segment_ddl_end IS 'puts triggers on new partitions, marks sources stale whose rows may have changed unseen';
+CREATE EVENT TRIGGER segment_ddl_drop ON sql_drop
+	EXECUTE FUNCTION segment._ddl();
+ALTER EVENT TRIGGER segment_ddl_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER segment_ddl_drop IS 'marks sources stale whose partitions or triggers were dropped';

@@ -24,6 +24,7 @@
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "configuration.h"
+#include "ddl.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -37,6 +38,7 @@
 #include "row.h"
 #include "saved_plan.h"
 #include "source.h"
+#include "stale.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -298,6 +300,35 @@ refuse_relation(Relation relation, const char *what, const char *hint)
 			 errhint("%s", hint)));
 }
 
+/* Partitions are what the table itself may be. */
+static void
+check_partitions(Relation relation)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(RelationGetRelid(relation), NoLock, NULL))
+	{
+		Relation	partition = try_relation_open(lfirst_oid(cell), AccessShareLock);
+		const char *what = NULL;
+
+		if (partition == NULL)
+			continue;			/* dropped meanwhile */
+		if (partition->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			what = "foreign";
+		else if (partition->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+			what = "unlogged";
+		else if (partition->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+			what = "temporary";
+		if (what != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("cannot attach \"%s\": its partition \"%s\" is %s", RelationGetRelationName(relation),
+							RelationGetRelationName(partition), what),
+					 errhint("Every partition must be an ordinary table; detach this one or make it such.")));
+		relation_close(partition, AccessShareLock);
+	}
+}
+
 static void
 check_relation(Relation relation)
 {
@@ -307,7 +338,6 @@ check_relation(Relation relation)
 	switch (relation->rd_rel->relkind)
 	{
 		case RELKIND_RELATION:
-			break;
 		case RELKIND_PARTITIONED_TABLE:
 			break;
 		case RELKIND_FOREIGN_TABLE:
@@ -332,7 +362,9 @@ check_relation(Relation relation)
 		refuse_relation(relation, "a partition", "Statements on the partitioned table above it would not be seen.");
 	if (has_superclass(RelationGetRelid(relation)))
 		refuse_relation(relation, "an inheritance child", "Statements on the table above it would not be seen.");
-	if (relation->rd_rel->relkind == RELKIND_RELATION && find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL)
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		check_partitions(relation);
+	else if (find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL)
 		refuse_relation(relation, "a table with inheritance children", "Statements on the children would not be seen; attach a table without children.");
 }
 
@@ -368,7 +400,10 @@ open_table(Oid relid, bool with_lock)
 	relation = relation_open(relid, AccessShareLock);
 	check_relation(relation);
 	if (with_lock)
+	{
 		lock_table(relid);
+		check_relation(relation);	/* nobody alters it any more */
+	}
 	return relation;
 }
 
@@ -1074,64 +1109,23 @@ create_mapping(Attachment *attachment)
 	segment_resume(&caller);
 }
 
-/* Put our triggers on a table that has none of them yet. */
-static void
-create_triggers(SourceSet *set, Oid relid)
+/* Whether the table is attached or watched. */
+static bool
+is_needed(SourceSet *set, Oid relid)
 {
-	static const char *const events[][3] = {
-		{"insert", "INSERT", " REFERENCING NEW TABLE AS new_rows"},
-		{"update", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"},
-		{"delete", "DELETE", " REFERENCING OLD TABLE AS old_rows"},
-		{"truncate", "TRUNCATE", ""},
-	};
-	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-	Identity	caller;
-
-	segment_become(set->owner, &caller);
-	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-	{
-		segment_execute(psprintf("CREATE OR REPLACE TRIGGER _segment_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION segment._source_changed()", name));
-		segment_execute(psprintf("CREATE OR REPLACE TRIGGER _segment_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION segment._source_changed()", name));
-		segment_resume(&caller);
-		return;
-	}
-	for (int i = 0; i < lengthof(events); i++)
-	{
-		if (segment_execute(psprintf("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = %u"
-									 " AND t.tgname = '_segment_%s'", relid, events[i][0])) > 0)
-			continue;
-		segment_execute(psprintf("CREATE TRIGGER _segment_%s AFTER %s ON %s%s FOR EACH STATEMENT"
-								 " EXECUTE FUNCTION segment._source_changed()",
-								 events[i][0], events[i][1], name, events[i][2]));
-	}
-	segment_resume(&caller);
+	return segment_sources_of(set, list_make1_oid(relid)) != NIL;
 }
 
 /* Take our triggers off a table, unless a source still needs them. */
 static void
 drop_triggers(SourceSet *set, Oid relid)
 {
-	static const char *const events[] = {"insert", "update", "delete", "truncate"};
-	Identity	caller;
-
-	for (int i = 0; i < set->nsources; i++)
-	{
-		if (set->sources[i].relid == relid)
-			return;
-		for (int j = 0; j < set->sources[i].nlinks; j++)
-		{
-			if (set->sources[i].links[j].relid == relid)
-				return;
-		}
-	}
-	if (get_rel_name(relid) == NULL)
+	if (is_needed(set, relid) || get_rel_name(relid) == NULL)
 		return;
-	segment_become(set->owner, &caller);
-	for (int i = 0; i < lengthof(events); i++)
-		segment_execute(psprintf("DROP TRIGGER IF EXISTS _segment_%s ON %s", events[i],
-								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-															get_rel_name(relid))));
-	segment_resume(&caller);
+	segment_take_triggers(set->owner, relid);
+	/* a partition of a table that is attached keeps those that it has as such */
+	if (segment_sources_of(set, segment_with_ancestors(relid)) != NIL)
+		segment_put_triggers(set->owner, relid);
 }
 
 /* What each row of a linked source counts for is kept in a table of its own. */
@@ -1500,7 +1494,7 @@ watch_links(SourceSet *set, Source *source)
 							   source->name),
 					 errhint("Look it up by an expression that cannot raise, such as a column of the right type.")));
 		relation_close(relation, NoLock);
-		create_triggers(set, link->relid);
+		segment_put_triggers(set->owner, link->relid);
 	}
 }
 
@@ -1660,12 +1654,16 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 		lock_table(attachment.relid);
 		check_relation(attachment.relation);
 	}
-	create_triggers(attachment.set, attachment.relid);
+	relation_close(attachment.relation, NoLock);	/* ALTER TABLE wants it so */
+	segment_put_triggers(attachment.set->owner, attachment.relid);
 	watch_links(attachment.set, source);
+	attachment.relation = relation_open(attachment.relid, NoLock);
 	if (attachment.fill)
 		lock_links_of_parents(attachment.set, source);
 	attachment.set = reread(attachment.set);
 	source = segment_source_by_id(attachment.set, attachment.id);
+	segment_marks_cleared();
+	segment_mark_faults(attachment.set, NIL);
 	if (attachment.fill)
 		fill(attachment.set, source);
 	else

@@ -21,6 +21,7 @@
 #include "row.h"
 #include "ruleset.h"
 #include "saved_plan.h"
+#include "stale.h"
 #include "standing.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -923,6 +924,8 @@ declare_exact(SourceSet *set, Datum marks)
 						 1, types, &marks, NULL, false, NULL, NULL);
 	segment_execute("UPDATE segment.attachments SET filling = false WHERE filling");
 	segment_resume(&caller);
+	segment_marks_cleared();
+	segment_mark_faults(set, NIL);
 }
 
 /*

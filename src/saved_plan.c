@@ -308,10 +308,9 @@ is_passed_through(int sqlstate)
 /*
  * Do some work in a subtransaction.  NULL where it was done; where it raised,
  * all of it is undone and the error is returned, in the current context.
- * Errors that every statement shares are passed on.
  */
 ErrorData *
-segment_try(void (*work) (void *), void *argument)
+segment_attempt(void (*work) (void *), void *argument)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
@@ -334,6 +333,15 @@ segment_try(void (*work) (void *), void *argument)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = resources;
+	return error;
+}
+
+/* The same, but errors that every statement shares are passed on. */
+ErrorData *
+segment_try(void (*work) (void *), void *argument)
+{
+	ErrorData  *error = segment_attempt(work, argument);
+
 	if (error != NULL && is_passed_through(error->sqlerrcode))
 		ReThrowError(error);
 	return error;

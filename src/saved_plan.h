@@ -37,6 +37,7 @@ extern uint64 segment_fetch_next(Portal portal, long count);
 extern uint64 segment_execute_latest(const char *sql);
 extern void segment_name_rows(const char *name, TupleDesc tupdesc,
 							  Tuplestorestate *rows);
+extern ErrorData *segment_attempt(void (*work) (void *), void *argument);
 extern ErrorData *segment_try(void (*work) (void *), void *argument);
 
 #endif							/* SEGMENT_SAVED_PLAN_H */

@@ -4,7 +4,9 @@
  */
 #include "segment.h"
 
+#include "ddl.h"
 #include "source.h"
+#include "stale.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM >= 180000
@@ -51,4 +53,6 @@ _PG_init(void)
 	EmitWarningsOnPlaceholders("segment");
 #endif
 	segment_sources_init();
+	segment_stale_init();
+	segment_ddl_init();
 }

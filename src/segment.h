@@ -7,10 +7,12 @@
  *		segment.c			module, server settings
  *		attach.c			attach and detach tables
  *		ladder.c			what the merchant decides: validation, re-ranking
+ *		ddl.c				DDL on attached tables: partitions that come and go
  *		fact.c				triggers: what a statement changes
  *		recalculate.c		all again, stored against recomputed
  *		standing.c			write standings, log changes
  *		row.c				what one row of an attached table means
+ *		stale.c				sources whose state may be wrong
  *		source.c			attached tables: mapping, generated SQL
  *		ruleset.c			ladders compiled;  classify.c  pure judgement
  *		configuration.c		settings of the shop

@@ -92,6 +92,7 @@ CREATE TABLE bad.child () INHERITS (bad.parent);
 CREATE FOREIGN DATA WRAPPER bad_wrapper;
 CREATE SERVER bad_server FOREIGN DATA WRAPPER bad_wrapper;
 CREATE FOREIGN TABLE bad.a_foreign (id bigint) SERVER bad_server;
+CREATE FOREIGN TABLE bad.a_foreign_leaf PARTITION OF bad.partitioned FOR VALUES IN ('archived') SERVER bad_server;
 CREATE SEQUENCE bad.a_sequence;
 SELECT relation || ' '
 	|| bad.try(format('SELECT segment.attach_orders(%L, customer => ''customer_id'', amount => ''total'', at => ''created_at'')', relation))
