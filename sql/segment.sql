@@ -280,9 +280,15 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'segment_source_changed';
 REVOKE ALL ON FUNCTION segment._source_changed() FROM PUBLIC;
 COMMENT ON FUNCTION segment._source_changed() IS 'trigger on attached and watched tables (internal)';
 
+-- Row triggers of a partitioned table are cloned to new partitions as whoever
+-- makes the partition, and that role must be allowed to execute these two.
+-- Neither does anything on a table that is not attached.
+CREATE FUNCTION segment._row_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
+COMMENT ON FUNCTION segment._row_changed() IS 'row trigger on attached and watched partitioned tables (internal)';
+
 CREATE FUNCTION segment._unseen() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_unseen';
-REVOKE ALL ON FUNCTION segment._unseen() FROM PUBLIC;
 COMMENT ON FUNCTION segment._unseen() IS 'trigger on attached and watched tables that fires in replica sessions only: marks their sources stale (internal)';
 
 -- Triggers are told by function and events, not by name: one that was renamed
@@ -317,7 +323,7 @@ AS $$
 			('_segment_delete', 8, false, true, 'AFTER DELETE', 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT',
 				'segment._source_changed', 'O'),
 			('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
-				'segment._source_changed', 'O'),
+				'segment._row_changed', 'O'),
 			('_segment_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
 				'segment._source_changed', 'O'),
 			('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
@@ -379,7 +385,7 @@ BEGIN
 		)
 		SELECT t.tgname AS name, b.oid::regclass AS "table"
 		FROM below b JOIN pg_trigger t ON t.tgrelid = b.oid
-		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
+		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._row_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
 			AND t.tgparentid = 0	-- clones go with what they were made from
 		ORDER BY b.depth, b.oid, t.tgname
 	LOOP
@@ -722,9 +728,15 @@ AS $$
 	SELECT t.source, format('trigger "%s" of %s %s', coalesce(g.present, g.wanted), g."table",
 							CASE WHEN g.present IS NULL THEN 'is missing'
 								 WHEN g.present_mode = 'D' THEN 'is disabled'
-								 ELSE 'is enabled for other sessions than it should be' END)
+								 ELSE 'fires in the wrong sessions' END)
 	FROM tables t CROSS JOIN LATERAL segment._triggers(t.oid) g
 	WHERE NOT t.relispartition AND g.present_mode IS DISTINCT FROM g.wanted_mode
+	UNION
+	SELECT a.id, format('event trigger "%s" is %s', w.name, CASE WHEN e.evtname IS NULL THEN 'missing' ELSE 'not enabled ALWAYS' END)
+	FROM segment.attachments a
+		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
+		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
+	WHERE e.evtenabled IS DISTINCT FROM 'A'
 	ORDER BY 1, 2
 $$;
 REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;

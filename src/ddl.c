@@ -29,7 +29,9 @@
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "ddl.h"
+#include "fact.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "saved_plan.h"
@@ -45,6 +47,7 @@
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(segment_ddl);
+PG_FUNCTION_INFO_V1(segment_row_changed);
 
 /* what a command does to a table that may concern us */
 typedef enum ChangeKind
@@ -128,6 +131,35 @@ void
 segment_take_triggers(Oid owner, Oid relid)
 {
 	run_own_ddl(owner, "SELECT segment._take_triggers($1)", relid);
+}
+
+/*
+ * The row trigger of partitioned tables.  Everybody may execute it, so that
+ * everybody may make a partition; but of several such triggers on a table, ours
+ * and one that somebody has put there besides, only the first counts.
+ */
+Datum
+segment_row_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerDesc *all;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"segment._row_changed\" must be fired AFTER, FOR EACH ROW")));
+	all = data->tg_relation->trigdesc;
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
+	{
+		Trigger    *trigger = &all->triggers[i];
+
+		if (trigger->tgoid == data->tg_trigger->tgoid)
+			break;
+		if (trigger->tgfoid == data->tg_trigger->tgfoid && trigger->tgtype == data->tg_trigger->tgtype &&
+			trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN)
+			return PointerGetDatum(NULL);
+	}
+	return segment_source_changed(fcinfo);
 }
 
 /* Whether a trigger calls a function of ours. */
@@ -584,8 +616,11 @@ follow_ours(SourceSet *set, Change *change, Oid relid, Oid other, List *above, L
 			break;
 		case TRIGGERS_ON:
 			segment_put_triggers(set->owner, relid);
-			segment_mark_sources(set, sources, psprintf("a trigger of %s was switched on; rows may have come unseen before",
-														segment_table_name(relid)));
+			segment_mark_sources(set, sources, change->trigger
+								 ? psprintf("trigger \"%s\" of %s was enabled; rows may have come unseen before",
+											change->trigger, segment_table_name(relid))
+								 : psprintf("triggers of %s were enabled; rows may have come unseen before",
+											segment_table_name(relid)));
 			afresh = sources;
 			break;
 	}
