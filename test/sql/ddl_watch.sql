@@ -241,7 +241,29 @@ CREATE FUNCTION shop.weight() RETURNS numeric STABLE LANGUAGE plpgsql AS $$ BEGI
 CREATE TABLE shop.more_orders (id int PRIMARY KEY, customer_id int, at timestamptz);
 SELECT segment.attach_orders('shop.more_orders', key => 'id', customer => 'customer_id', amount => 'shop.weight()', at => 'at',
 	watch => '{shop.weights}');
+ALTER TABLE shop.weights ALTER weight TYPE numeric(10, 2);
+TABLE shop.told;
+SELECT segment.recalculate();
 DROP TABLE shop.weights;
+TABLE shop.told;
+SELECT segment.recalculate();
+
+-- Functions in the expressions, also of operators and of other functions: the same again does not matter.
+CREATE OR REPLACE FUNCTION shop.weight() RETURNS numeric STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
+CREATE OR REPLACE FUNCTION shop.unused() RETURNS numeric STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
+CREATE OR REPLACE FUNCTION shop.unused() RETURNS numeric STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 2; END $$;
+TABLE shop.told;
+CREATE OR REPLACE FUNCTION shop.weight() RETURNS numeric STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 2; END $$;
+TABLE shop.told;
+SELECT segment.recalculate();
+ALTER FUNCTION shop.weight() SET extra_float_digits = 0;
+TABLE shop.told;
+SELECT segment.detach('shop.more_orders');
+CREATE FUNCTION shop.one(int) RETURNS numeric IMMUTABLE LANGUAGE sql RETURN 1;
+CREATE FUNCTION shop.two(int, int) RETURNS numeric IMMUTABLE LANGUAGE sql RETURN shop.one($1) + 1;
+CREATE OPERATOR shop.%% (LEFTARG = int, RIGHTARG = int, FUNCTION = shop.two);
+SELECT segment.attach_orders('shop.more_orders', key => 'id', customer => 'customer_id', amount => 'id OPERATOR(shop.%%) id', at => 'at');
+CREATE OR REPLACE FUNCTION shop.one(int) RETURNS numeric IMMUTABLE LANGUAGE sql RETURN 5;
 TABLE shop.told;
 SELECT segment.detach('shop.more_orders');
 
