@@ -79,10 +79,11 @@ CREATE TABLE segment.attachments (
 	relation regclass NOT NULL,
 	role text COLLATE "C" NOT NULL,
 	arguments jsonb NOT NULL,
-	order_source integer,
+	parent integer,
 	watch regclass[] NOT NULL DEFAULT '{}',
 	attached_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	attached_by text NOT NULL DEFAULT session_user,
+	filling boolean NOT NULL DEFAULT false,
 	UNIQUE (relation, role)
 );
 REVOKE ALL ON segment.attachments FROM PUBLIC;
@@ -92,11 +93,54 @@ COMMENT ON TABLE segment.attachments IS 'which table plays which role, with the 
 CREATE TABLE segment.stale_marks (
 	source integer NOT NULL,
 	reason text NOT NULL,
-	marked_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	marked_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
 );
 REVOKE ALL ON segment.stale_marks FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.stale_marks', '');
 COMMENT ON TABLE segment.stale_marks IS 'sources whose state may be wrong, and why; recalculation clears them; read segment.status()';
+COMMENT ON COLUMN segment.stale_marks.xid IS 'the transaction that marked: customers computed again later are not concerned (segment.facts.checked)';
+
+-- A dump carries its database with it: state that finds itself elsewhere is
+-- stale until it is computed again.  No key: a restore into a database that has
+-- a row already must end with two, not with an error.
+CREATE TABLE segment.epoch (
+	system_identifier text COLLATE "C" NOT NULL,
+	database oid NOT NULL,
+	since timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+REVOKE ALL ON segment.epoch FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.epoch', '');
+COMMENT ON TABLE segment.epoch IS 'the database in which the state was computed: one row where it is this one (internal)';
+
+CREATE FUNCTION segment._database(OUT system_identifier text, OUT database oid)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT (SELECT c.system_identifier::text FROM pg_control_system() c),
+		   (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+$$;
+REVOKE ALL ON FUNCTION segment._database() FROM PUBLIC;
+COMMENT ON FUNCTION segment._database() IS 'which database this is (internal)';
+
+CREATE FUNCTION segment._is_here() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*) = 1 AND bool_and(e.system_identifier = d.system_identifier AND e.database = d.database)
+	FROM segment.epoch e CROSS JOIN segment._database() d
+$$;
+COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
+
+CREATE FUNCTION segment._attachments_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
+REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._attachments_changed() IS 'trigger that tells every session that what is attached has changed, also by a restore (internal)';
+
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.attachments
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 
 CREATE TABLE segment.left_out (
 	source integer NOT NULL,
@@ -137,7 +181,7 @@ CREATE UNIQUE INDEX ladders_one_default ON segment.ladders (is_default) WHERE is
 REVOKE ALL ON segment.ladders FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.ladders', '');
 COMMENT ON TABLE segment.ladders IS 'ladders: a purchase figure with tiers on it; plain DML, everyone is re-ranked by the statement that leaves it valid';
-COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders or number_of_returns';
+COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
 COMMENT ON COLUMN segment.ladders.unit IS 'step from the maximum of a tier to the minimum of the next; NULL: money_unit for amounts, 1 for numbers';
 COMMENT ON COLUMN segment.ladders.programme IS 'ladders of one programme give one tier, the highest: view segment.customer_tier';
 COMMENT ON COLUMN segment.ladders.is_default IS 'tiers inserted without a ladder go to this one';
@@ -430,12 +474,14 @@ CREATE FUNCTION segment.attach_customers(
 	anonymous text[] DEFAULT '{}',
 	counted_when text DEFAULT NULL,
 	at_zone text DEFAULT NULL,
-	watch regclass[] DEFAULT '{}')
+	watch regclass[] DEFAULT '{}',
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
 RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_customers';
-REVOKE ALL ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[]) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[]) IS 'attach the table of customers: arguments are column names or expressions over its row';
+REVOKE ALL ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], jsonb, boolean) IS 'attach the table of customers: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_orders(
 	"table" regclass,
@@ -446,12 +492,15 @@ CREATE FUNCTION segment.attach_orders(
 	at_zone text DEFAULT NULL,
 	currency text DEFAULT NULL,
 	counted_when text DEFAULT NULL,
-	watch regclass[] DEFAULT '{}')
+	watch regclass[] DEFAULT '{}',
+	items text DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
 RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_orders';
-REVOKE ALL ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]) IS 'attach a table of orders: arguments are column names or expressions over its row';
+REVOKE ALL ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, jsonb, boolean) IS 'attach a table of orders: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_returns(
 	"table" regclass,
@@ -464,12 +513,55 @@ CREATE FUNCTION segment.attach_returns(
 	currency text DEFAULT NULL,
 	counted_when text DEFAULT NULL,
 	watch regclass[] DEFAULT '{}',
-	orders regclass DEFAULT NULL)
+	orders regclass DEFAULT NULL,
+	items text DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
 RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_returns';
-REVOKE ALL ON FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass) IS 'attach a table of returns: arguments are column names or expressions over its row; customer or order_key, one is enough';
+REVOKE ALL ON FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, text, jsonb, boolean) IS 'attach a table of returns: arguments are column names or expressions over its row; customer or order_key, one is enough';
+
+CREATE FUNCTION segment.attach_order_lines(
+	"table" regclass,
+	order_key text,
+	product text DEFAULT NULL,
+	category text DEFAULT NULL,
+	quantity text DEFAULT NULL,
+	amount text DEFAULT NULL,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	orders regclass DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_order_lines';
+REVOKE ALL ON FUNCTION segment.attach_order_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_order_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) IS 'attach a table of order lines: arguments are column names or expressions over its row; a line counts while its order does';
+
+CREATE FUNCTION segment.attach_return_lines(
+	"table" regclass,
+	return_key text,
+	product text DEFAULT NULL,
+	category text DEFAULT NULL,
+	quantity text DEFAULT NULL,
+	amount text DEFAULT NULL,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	returns regclass DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_return_lines';
+REVOKE ALL ON FUNCTION segment.attach_return_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_return_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) IS 'attach a table of return lines: arguments are column names or expressions over its row; a line counts while its return does';
 
 CREATE FUNCTION segment.detach("table" regclass, role text DEFAULT NULL)
 RETURNS void
@@ -492,12 +584,24 @@ AS 'MODULE_PATHNAME', 'segment_recalculate_in_batches';
 REVOKE ALL ON PROCEDURE segment.recalculate_in_batches(integer) FROM PUBLIC;
 COMMENT ON PROCEDURE segment.recalculate_in_batches(integer) IS 'compute everything again, some customers at a time, committing after each batch and telling percent and remaining time';
 
+CREATE FUNCTION segment._stale_since() RETURNS xid8
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN NOT segment._is_here()
+			OR EXISTS (SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL)
+			THEN '18446744073709551615'::xid8
+		ELSE (SELECT m.xid FROM segment.stale_marks m ORDER BY m.xid DESC LIMIT 1)
+	END
+$$;
+COMMENT ON FUNCTION segment._stale_since() IS 'the last transaction that may have changed a source unseen, NULL for none: customers computed again later are exact (internal)';
+
 CREATE FUNCTION segment._stale() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT EXISTS (SELECT FROM segment.stale_marks)
-		OR EXISTS (SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL)
+	SELECT segment._stale_since() IS NOT NULL
 $$;
 COMMENT ON FUNCTION segment._stale() IS 'whether the state of any source may be wrong (internal)';
 
@@ -519,10 +623,16 @@ CREATE TABLE segment.facts (
 	first_order_at timestamptz,
 	last_order_at timestamptz,
 	number_of_returns bigint NOT NULL DEFAULT 0,
-	amount_returned numeric NOT NULL DEFAULT 0
+	amount_returned numeric NOT NULL DEFAULT 0,
+	items_bought numeric NOT NULL DEFAULT 0,
+	items_returned numeric NOT NULL DEFAULT 0,
+	filled integer NOT NULL DEFAULT 0,
+	checked xid8
 ) WITH (fillfactor = 70)$$, key_type);
 	REVOKE ALL ON segment.facts FROM PUBLIC;
 	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
+	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
+	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
 
 	EXECUTE format($$
 CREATE TABLE segment.standings (
@@ -562,13 +672,15 @@ CREATE TABLE segment.changes (
 			   f.amount_ordered - f.amount_returned AS amount_spent,
 			   f.amount_ordered,
 			   f.amount_returned,
+			   f.items_bought,
+			   f.items_returned,
 			   f.amount_ordered / nullif(f.number_of_orders, 0) AS average_order_value,
 			   (f.first_order_at AT TIME ZONE z.zone)::date AS first_order_date,
 			   (f.last_order_at AT TIME ZONE z.zone)::date AS last_order_date,
 			   (now() AT TIME ZONE z.zone)::date - (f.last_order_at AT TIME ZONE z.zone)::date AS days_since_last_order,
-			   z.stale
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
 		FROM segment.facts f
-			CROSS JOIN (SELECT segment._setting('timezone') AS zone, segment._stale() AS stale OFFSET 0) z
+			CROSS JOIN (SELECT segment._setting('timezone') AS zone, segment._stale_since() AS stale_since OFFSET 0) z
 		WHERE f.is_customer;
 	REVOKE ALL ON segment.customers FROM PUBLIC;
 	COMMENT ON VIEW segment.customers IS 'every counted customer with the figures kept for them; money in the shop''s currency, dates in the shop''s zone';
@@ -586,17 +698,20 @@ CREATE TABLE segment.changes (
 			   h.points_floor,
 			   CASE WHEN h.code IS NOT NULL THEN 'rule' END AS source,
 			   v.stale
-		FROM (SELECT f.customer_id, l.code AS ladder, z.stale,
+		FROM (SELECT f.customer_id, l.code AS ladder,
+					 z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale,
 					 CASE l.figure
 						WHEN 'amount_spent' THEN f.amount_ordered - f.amount_returned
 						WHEN 'amount_ordered' THEN f.amount_ordered
 						WHEN 'amount_returned' THEN f.amount_returned
 						WHEN 'number_of_orders' THEN f.number_of_orders
 						WHEN 'number_of_returns' THEN f.number_of_returns
+						WHEN 'items_bought' THEN f.items_bought
+						WHEN 'items_returned' THEN f.items_returned
 					 END AS value
 			  FROM segment.facts f
 				CROSS JOIN segment._active_ladders() l
-				CROSS JOIN (SELECT segment._stale() AS stale OFFSET 0) z
+				CROSS JOIN (SELECT segment._stale_since() AS stale_since OFFSET 0) z
 			  WHERE f.is_customer) v
 			LEFT JOIN (SELECT s.customer_id, t.ladder, t.code, t.name, t.min_value, t.rank, t.points_floor, u.since
 					   FROM segment.standings s
@@ -664,6 +779,7 @@ AS '$libdir/segment', 'segment_verify'$$, key_type);
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
+	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
 END
 $function$;
 REVOKE ALL ON FUNCTION segment._create_customer_objects(regtype) FROM PUBLIC;
@@ -685,6 +801,7 @@ BEGIN
 		EXECUTE format('DROP FUNCTION %s', recalculation);
 	END LOOP;
 	DROP TABLE segment.facts, segment.standings, segment.changes;
+	DELETE FROM segment.epoch;
 END
 $function$;
 REVOKE ALL ON FUNCTION segment._drop_customer_objects() FROM PUBLIC;
@@ -771,8 +888,10 @@ CREATE VIEW segment.sources AS
 		   a.attached_at,
 		   a.attached_by,
 		   CASE WHEN pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL THEN 'the table was dropped'
+				WHEN NOT segment._is_here() THEN 'the state was restored from another database'
 				ELSE (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) END AS stale_because,
 		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL
+			OR NOT segment._is_here()
 			OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
 	FROM segment.attachments a;
 REVOKE ALL ON segment.sources FROM PUBLIC;
@@ -798,7 +917,9 @@ BEGIN
 	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
 	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
 	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
-	hint := CASE WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
+	hint := CASE
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
+		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;
 
 	FOR item, source, state, rows, detail, hint IN

@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "classify.h"
 #include "commands/tablecmds.h"
+#include "commands/trigger.h"
 #include "configuration.h"
 #include "ddl.h"
 #include "miscadmin.h"
@@ -45,8 +46,10 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/json.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -60,6 +63,9 @@
 PG_FUNCTION_INFO_V1(segment_attach_customers);
 PG_FUNCTION_INFO_V1(segment_attach_orders);
 PG_FUNCTION_INFO_V1(segment_attach_returns);
+PG_FUNCTION_INFO_V1(segment_attach_order_lines);
+PG_FUNCTION_INFO_V1(segment_attach_return_lines);
+PG_FUNCTION_INFO_V1(segment_attachments_changed);
 PG_FUNCTION_INFO_V1(segment_detach);
 PG_FUNCTION_INFO_V1(segment_watched);
 PG_FUNCTION_INFO_V1(segment_index_advice);
@@ -75,6 +81,8 @@ typedef enum ArgumentKind
 	KIND_TEXT_LIST,
 	KIND_DATE,
 	KIND_NUMBER,
+	KIND_NAME,					/* of a product, a category: compared as text */
+	KIND_CUSTOM,				/* the merchant's own: any scalar or list */
 	KIND_CONDITION
 } ArgumentKind;
 
@@ -94,6 +102,10 @@ typedef struct RoleArguments
 	const Argument *expressions;
 	int			at_zone;
 	int			watch;
+	int			custom;
+	int			fill;
+	SourceRole	parent;			/* whose rows these rows name, where they can */
+	int			parent_table;	/* which table of that role, 0 where there is no parent */
 } RoleArguments;
 
 static const Argument customers_arguments[] = {
@@ -125,6 +137,7 @@ static const Argument orders_arguments[] = {
 	{"key", 4, KIND_KEY, NULL},
 	{"currency", 6, KIND_TEXT, NULL},
 	{"counted_when", 7, KIND_CONDITION, "counted"},
+	{"items", 9, KIND_NUMBER, NULL},
 };
 
 static const Argument returns_arguments[] = {
@@ -135,14 +148,51 @@ static const Argument returns_arguments[] = {
 	{"key", 5, KIND_KEY, NULL},
 	{"currency", 7, KIND_TEXT, NULL},
 	{"counted_when", 8, KIND_CONDITION, "counted"},
+	{"items", 11, KIND_NUMBER, NULL},
 };
 
-#define RETURNS_ORDERS_ARGUMENT 10
+static const Argument order_lines_arguments[] = {
+	{"order_key", 1, KIND_KEY, NULL},
+	{"product", 2, KIND_NAME, NULL},
+	{"category", 3, KIND_NAME, NULL},
+	{"quantity", 4, KIND_NUMBER, NULL},
+	{"amount", 5, KIND_MONEY, NULL},
+	{"key", 6, KIND_KEY, NULL},
+	{"counted_when", 8, KIND_CONDITION, "counted"},
+};
+
+static const Argument return_lines_arguments[] = {
+	{"return_key", 1, KIND_KEY, NULL},
+	{"product", 2, KIND_NAME, NULL},
+	{"category", 3, KIND_NAME, NULL},
+	{"quantity", 4, KIND_NUMBER, NULL},
+	{"amount", 5, KIND_MONEY, NULL},
+	{"key", 6, KIND_KEY, NULL},
+	{"counted_when", 8, KIND_CONDITION, "counted"},
+};
+
 #define CUSTOMERS_ANONYMOUS_ARGUMENT 19
 
-static const RoleArguments customers_role = {ROLE_CUSTOMERS, lengthof(customers_arguments), customers_arguments, 21, 22};
-static const RoleArguments orders_role = {ROLE_ORDERS, lengthof(orders_arguments), orders_arguments, 5, 8};
-static const RoleArguments returns_role = {ROLE_RETURNS, lengthof(returns_arguments), returns_arguments, 6, 9};
+static const RoleArguments customers_role = {
+	ROLE_CUSTOMERS, lengthof(customers_arguments), customers_arguments,
+	.at_zone = 21, .watch = 22, .custom = 23, .fill = 24
+};
+static const RoleArguments orders_role = {
+	ROLE_ORDERS, lengthof(orders_arguments), orders_arguments,
+	.at_zone = 5, .watch = 8, .custom = 10, .fill = 11
+};
+static const RoleArguments returns_role = {
+	ROLE_RETURNS, lengthof(returns_arguments), returns_arguments,
+	.at_zone = 6, .watch = 9, .custom = 12, .fill = 13, .parent = ROLE_ORDERS, .parent_table = 10
+};
+static const RoleArguments order_lines_role = {
+	ROLE_ORDER_LINES, lengthof(order_lines_arguments), order_lines_arguments,
+	.at_zone = 7, .watch = 9, .custom = 11, .fill = 12, .parent = ROLE_ORDERS, .parent_table = 10
+};
+static const RoleArguments return_lines_role = {
+	ROLE_RETURN_LINES, lengthof(return_lines_arguments), return_lines_arguments,
+	.at_zone = 7, .watch = 9, .custom = 11, .fill = 12, .parent = ROLE_RETURNS, .parent_table = 10
+};
 
 /* an attach call on its way */
 typedef struct Attachment
@@ -163,10 +213,12 @@ typedef struct Attachment
 	AttrNumber	key_attno;
 	Oid			key_type;
 	Oid			customer_type;
-	Oid			order_key_type;
+	AttrNumber	parent_key_attno;
+	Oid			parent_key_type;
 	SourceSet  *set;
 	int			id;
-	Source	   *orders;			/* that order_key names */
+	Source	   *parent;			/* whose rows order_key or return_key names */
+	bool		fill;
 } Attachment;
 
 /* for errors that the server raises about an argument */
@@ -317,20 +369,21 @@ check_relation(Relation relation)
 }
 
 /*
- * Lock a table against writers, as CREATE TRIGGER will.  Who writes to a
- * partition by its own name locks none of those above, so all below are locked.
+ * Lock a table against writers, as CREATE TRIGGER will.  Sales queue behind us
+ * while we wait, so the wait is bounded by segment.lock_timeout.  Writers who
+ * name a partition lock that alone, so everything below is locked too.
  */
 static void
 lock_table(Oid relid)
 {
-	LockRelationOid(relid, ShareRowExclusiveLock);
+	segment_lock_bounded(relid);
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
 }
 
-/* Lock a table against writers and see that it may be attached. */
+/* Open a table that may be attached, or watched; with_lock keeps its writers out. */
 static Relation
-open_table(Oid relid)
+open_table(Oid relid, bool with_lock)
 {
 	Relation	relation;
 
@@ -346,8 +399,11 @@ open_table(Oid relid)
 	}
 	relation = relation_open(relid, AccessShareLock);
 	check_relation(relation);
-	lock_table(relid);
-	check_relation(relation);	/* nobody alters it any more */
+	if (with_lock)
+	{
+		lock_table(relid);
+		check_relation(relation);	/* nobody alters it any more */
+	}
 	return relation;
 }
 
@@ -531,6 +587,33 @@ instant_sql(Attachment *attachment, const Argument *argument, const char *sql, c
 	return NULL;
 }
 
+/* A column of the merchant's own: a text, a number, a date, an instant, yes or no, or a list of texts. */
+static char *
+custom_sql(Attachment *attachment, const Argument *argument, const char *sql,
+		   const char *text, Oid given_type)
+{
+	Oid			type = getBaseType(given_type);
+	Oid			element = get_base_element_type(type);
+
+	if (is_text_type(type) || type == UUIDOID || get_typtype(type) == TYPTYPE_ENUM)
+		return psprintf("(%s\n)::pg_catalog.text", sql);
+	if (is_integer_type(type) || type == NUMERICOID || type == FLOAT4OID || type == FLOAT8OID)
+		return psprintf("(%s\n)::pg_catalog.numeric", sql);
+	if (type == BOOLOID)
+		return psprintf("(%s\n)", sql);
+	if (type == DATEOID)
+		return psprintf("(%s\n)::pg_catalog.date", sql);
+	if (type == TIMESTAMPOID || type == TIMESTAMPTZOID)
+		return instant_sql(attachment, argument, sql, text, type);
+	if (OidIsValid(element) && (is_text_type(element) || is_integer_type(element) || element == UUIDOID ||
+								get_typtype(element) == TYPTYPE_ENUM))
+		return psprintf("(%s\n)::pg_catalog.text[]", sql);
+	wrong_type(argument, text, given_type,
+			   "text, enum, uuid, numbers, boolean, date, timestamp, and arrays of texts, enums, integers or uuids",
+			   "Cast it, such as (…)::text; take values out of json with ->>.");
+	return NULL;
+}
+
 /* The view's column for an expression of some type; refuses what does not fit. */
 static char *
 column_sql(Attachment *attachment, const Argument *argument, const char *sql,
@@ -559,6 +642,12 @@ column_sql(Attachment *attachment, const Argument *argument, const char *sql,
 			if (!is_integer_type(type) && type != NUMERICOID)
 				wrong_type(argument, text, given_type, "integer, numeric", "Cast it: (…)::integer.");
 			return psprintf("(%s\n)::pg_catalog.numeric", sql);
+		case KIND_NAME:
+			if (!is_text_type(type) && !is_integer_type(type) && type != UUIDOID)
+				wrong_type(argument, text, given_type, "text, varchar, char, integer, bigint, uuid", "Cast it: (…)::text.");
+			return psprintf("(%s\n)::pg_catalog.text", sql);
+		case KIND_CUSTOM:
+			return custom_sql(attachment, argument, sql, text, given_type);
 		case KIND_TEXT:
 			if (!is_text_type(type))
 				wrong_type(argument, text, given_type, "text, varchar, char", "Cast it: (…)::text.");
@@ -580,7 +669,7 @@ column_sql(Attachment *attachment, const Argument *argument, const char *sql,
 						   "It must give the key of the customers table.");
 			return psprintf(type == BPCHAROID || type == NAMEOID ? "(%s\n)::pg_catalog.text" : "(%s\n)", sql);
 		case KIND_KEY:
-			if ((type == BPCHAROID || type == NAMEOID) && strcmp(argument->name, "order_key") == 0)
+			if ((type == BPCHAROID || type == NAMEOID) && strcmp(argument->name, "key") != 0)
 				return psprintf("(%s\n)::pg_catalog.text", sql);
 			return psprintf("(%s\n)", sql);
 	}
@@ -685,7 +774,12 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 		attachment->has_subquery = true;
 	appendStringInfo(&attachment->columns, "%s%s AS %s", attachment->columns.len ? ", " : "",
 					 column_sql(attachment, argument, sql, text, type),
-					 argument->column ? argument->column : argument->name);
+					 argument->column ? argument->column : quote_identifier(argument->name));
+	if (argument->kind == KIND_CUSTOM)
+	{
+		free_parsestate(parse);
+		return;
+	}
 	if (strcmp(argument->name, "key") == 0)
 	{
 		attachment->has[FIELD_KEY] = true;
@@ -697,16 +791,72 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 		attachment->has[FIELD_CUSTOMER] = true;
 		attachment->customer_type = getBaseType(type);
 	}
-	if (strcmp(argument->name, "order_key") == 0)
+	if (strcmp(argument->name, "order_key") == 0 || strcmp(argument->name, "return_key") == 0)
 	{
-		attachment->has[FIELD_ORDER_KEY] = true;
-		attachment->order_key_type = getBaseType(type);
+		attachment->has[FIELD_PARENT_KEY] = true;
+		attachment->parent_key_attno = attno;
+		attachment->parent_key_type = getBaseType(type);
 	}
+	if (strcmp(argument->name, "items") == 0 || strcmp(argument->name, "quantity") == 0)
+		attachment->has[FIELD_ITEMS] = true;
 	if (strcmp(argument->name, "currency") == 0)
 		attachment->has[FIELD_CURRENCY] = true;
 	if (argument->kind == KIND_CONDITION)
 		attachment->has[FIELD_COUNTED] = true;
 	free_parsestate(parse);
+}
+
+/* Names of the columns by which a partitioned table, or one below it, is partitioned. */
+static List *
+partition_columns(Relation relation)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(RelationGetRelid(relation), AccessShareLock, NULL))
+	{
+		Relation	part = table_open(lfirst_oid(cell), NoLock);
+		PartitionKey key = RelationGetPartitionKey(part);
+
+		for (int i = 0; key != NULL && i < key->partnatts; i++)
+		{
+			if (key->partattrs[i] != 0)
+				names = lappend(names, get_attname(RelationGetRelid(part), key->partattrs[i], false));
+		}
+		table_close(part, NoLock);
+	}
+	return names;
+}
+
+/*
+ * Whether an index keeps a column unique by itself; on a partitioned table the
+ * columns that it is partitioned by may be there too, since the server asks for
+ * them.
+ */
+static bool
+keeps_unique(Relation relation, Relation index, AttrNumber attno)
+{
+	bool		found = false;
+	List	   *partitioned_by = NIL;
+
+	if (!index->rd_index->indisunique || !index->rd_index->indisvalid ||
+		!index->rd_index->indimmediate || RelationGetIndexPredicate(index) != NIL)
+		return false;
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		partitioned_by = partition_columns(relation);
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		AttrNumber	column = index->rd_index->indkey.values[i];
+		ListCell   *cell;
+		bool		allowed = column == attno;
+
+		found |= allowed;
+		foreach(cell, partitioned_by)
+			allowed |= column != 0 && strcmp(lfirst(cell), get_attname(RelationGetRelid(relation), column, false)) == 0;
+		if (!allowed)
+			return false;
+	}
+	return found;
 }
 
 /* Whether a column alone is unique, by an index over all rows that is in use. */
@@ -722,11 +872,7 @@ is_unique_column(Relation relation, AttrNumber attno)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		if (index->rd_index->indisunique && index->rd_index->indisvalid &&
-			index->rd_index->indimmediate && index->rd_index->indnkeyatts == 1 &&
-			index->rd_index->indkey.values[0] == attno &&
-			RelationGetIndexPredicate(index) == NIL)
-			found = true;
+		found |= keeps_unique(relation, index, attno);
 		index_close(index, AccessShareLock);
 	}
 	return found;
@@ -809,6 +955,61 @@ json_string(const char *text)
 	return json.data;
 }
 
+/* Whether a name can be written in a condition: letters, digits and "_". */
+static bool
+is_figure_name(const char *name)
+{
+	return strlen(name) <= NAMEDATALEN - 1 - strlen("custom.") &&
+		strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name) &&
+		name[0] >= 'a' && name[0] <= 'z';
+}
+
+/* The merchant's own columns: each is a column "custom.NAME" of the mapping. */
+static void
+read_custom(Attachment *attachment)
+{
+	FunctionCallInfo fcinfo = attachment->fcinfo;
+	int			position = attachment->arguments->custom;
+	Oid			type = JSONBOID;
+	Datum		value;
+	SPITupleTable *table;
+	uint64		n;
+
+	if (PG_ARGISNULL(position))
+		return;
+	value = PG_GETARG_DATUM(position);
+	if (!JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(position)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"custom\" is not a JSON object"),
+				 errhint("Give names and columns or expressions: '{\"branch\": \"branch_code\"}'.")));
+	segment_execute_with("SELECT c.key, CASE WHEN pg_catalog.jsonb_typeof(c.value) OPERATOR(pg_catalog.=) 'string'"
+						 " THEN c.value OPERATOR(pg_catalog.#>>) '{}' END FROM pg_catalog.jsonb_each($1) c",
+						 1, &type, &value, NULL, true, NULL, NULL);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *name = SPI_getvalue(table->vals[i], table->tupdesc, 1);
+		char	   *text = SPI_getvalue(table->vals[i], table->tupdesc, 2);
+		Argument	argument = {.kind = KIND_CUSTOM, .name = psprintf("custom.%s", name)};
+
+		if (!is_figure_name(name))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("\"%s\" in argument \"custom\" is not a name", name),
+					 errhint("Use lower-case letters, digits and \"_\", a letter first, at most 56 in all.")));
+		if (text == NULL || text[strspn(text, " \t\r\n")] == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%s\" in argument \"custom\" is not a column or an expression", name),
+					 errhint("Give it as a JSON string: '{\"%s\": \"a column name or an SQL expression\"}'.", name)));
+		read_argument(attachment, &argument, text);
+	}
+	if (n > 0)
+		add_given(attachment, "custom", DatumGetCString(DirectFunctionCall1(jsonb_out, value)));
+}
+
 /* Read every argument of the call. */
 static void
 read_arguments(Attachment *attachment)
@@ -830,8 +1031,20 @@ read_arguments(Attachment *attachment)
 		read_argument(attachment, argument, text);
 		add_given(attachment, argument->name, json_string(text));
 	}
+	read_custom(attachment);
 	if (!attachment->has[FIELD_COUNTED])
 		appendStringInfoString(&attachment->columns, ", true AS counted");
+	if (segment_is_lines(role->role) && !attachment->has[FIELD_ITEMS])
+		appendStringInfoString(&attachment->columns, ", 1::pg_catalog.numeric AS quantity");
+}
+
+/* "AND the number of items can be added up"; none are no fault, but of lines. */
+static char *
+items_sql(const char *column, bool may_be_null)
+{
+	return psprintf(" AND (%s(m.%s OPERATOR(pg_catalog.>) '-1e30'::pg_catalog.numeric"
+					" AND m.%s OPERATOR(pg_catalog.<) '1e30'::pg_catalog.numeric))",
+					may_be_null ? psprintf("m.%s IS NULL OR ", column) : "", column, column);
 }
 
 /* Whether a row counts for anything: one column of the mapping view. */
@@ -840,12 +1053,15 @@ counts_sql(Attachment *attachment)
 {
 	if (attachment->arguments->role == ROLE_CUSTOMERS)
 		return "m.counted";
+	if (segment_is_lines(attachment->arguments->role))
+		return psprintf("COALESCE(m.counted%s, false)", items_sql("quantity", false));
 	return psprintf("COALESCE(m.counted"
 					" AND m.amount OPERATOR(pg_catalog.>) '-1e30'::pg_catalog.numeric"
 					" AND m.amount OPERATOR(pg_catalog.<) '1e30'::pg_catalog.numeric"
 					" AND m.at OPERATOR(pg_catalog.>=) '0001-01-01 00:00:00+00'::pg_catalog.timestamptz"
 					" AND m.at OPERATOR(pg_catalog.<) '10000-01-01 00:00:00+00'::pg_catalog.timestamptz"
-					"%s, false)",
+					"%s%s, false)",
+					attachment->has[FIELD_ITEMS] ? items_sql("items", true) : "",
 					attachment->has[FIELD_CURRENCY]
 					? psprintf(" AND m.currency OPERATOR(pg_catalog.=) %s::pg_catalog.text",
 							   quote_literal_cstr(segment_setting("currency"))) : "");
@@ -920,8 +1136,10 @@ create_ledger(Attachment *attachment)
 
 	segment_become(attachment->set->owner, &caller);
 	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s PRIMARY KEY, customer_id %s NOT NULL,"
-							 " amount numeric NOT NULL, at timestamptz NOT NULL)", attachment->id,
-							 format_type_be_qualified(attachment->key_type), attachment->set->key_type_name));
+							 " amount numeric, at timestamptz, items numeric)", attachment->id,
+							 format_type_be_qualified(attachment->has[FIELD_KEY] ? attachment->key_type
+													  : attachment->parent_key_type),
+							 attachment->set->key_type_name));
 	segment_execute(psprintf("CREATE INDEX counted_%1$d_customer ON segment.counted_%1$d (customer_id)", attachment->id));
 	segment_execute(psprintf("REVOKE ALL ON segment.counted_%d FROM PUBLIC", attachment->id));
 	segment_execute(psprintf("COMMENT ON TABLE segment.counted_%d IS %s", attachment->id,
@@ -933,9 +1151,9 @@ create_ledger(Attachment *attachment)
 static void
 register_source(Attachment *attachment, Datum watch)
 {
-	Oid			types[6] = {INT4OID, REGCLASSOID, TEXTOID, JSONBOID, INT4OID, REGCLASSARRAYOID};
-	Datum		values[6];
-	char		nulls[7] = "      ";
+	Oid			types[7] = {INT4OID, REGCLASSOID, TEXTOID, JSONBOID, INT4OID, REGCLASSARRAYOID, BOOLOID};
+	Datum		values[7];
+	char		nulls[8] = "       ";
 	Identity	caller;
 
 	appendStringInfoChar(&attachment->given, '}');
@@ -943,12 +1161,13 @@ register_source(Attachment *attachment, Datum watch)
 	values[1] = ObjectIdGetDatum(attachment->relid);
 	values[2] = CStringGetTextDatum(segment_role_name(attachment->arguments->role));
 	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(attachment->given.data));
-	values[4] = Int32GetDatum(attachment->orders ? attachment->orders->id : 0);
-	nulls[4] = attachment->orders ? ' ' : 'n';
+	values[4] = Int32GetDatum(attachment->parent ? attachment->parent->id : 0);
+	nulls[4] = attachment->parent ? ' ' : 'n';
 	values[5] = watch;
+	values[6] = BoolGetDatum(!attachment->fill);
 	segment_become(attachment->set->owner, &caller);
-	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, order_source, watch)"
-						 " VALUES ($1, $2, $3, $4, $5, $6)", 6, types, values, nulls, false, NULL, NULL);
+	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, parent, watch, filling)"
+						 " VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, nulls, false, NULL, NULL);
 	segment_resume(&caller);
 }
 
@@ -995,19 +1214,21 @@ check_role(Attachment *attachment)
 				 errhint("Call segment.attach_customers() first: everything else is counted by its key.")));
 }
 
-/* The orders that a return's order_key names. */
+/* The source whose rows order_key or return_key names. */
 static Source *
-find_orders(Attachment *attachment)
+find_parent(Attachment *attachment, const char *argument)
 {
 	SourceSet  *set = attachment->set;
 	FunctionCallInfo fcinfo = attachment->fcinfo;
-	Oid			wanted = PG_ARGISNULL(RETURNS_ORDERS_ARGUMENT) ? InvalidOid : PG_GETARG_OID(RETURNS_ORDERS_ARGUMENT);
+	const RoleArguments *role = attachment->arguments;
+	Oid			wanted = PG_ARGISNULL(role->parent_table) ? InvalidOid : PG_GETARG_OID(role->parent_table);
+	const char *kind = segment_role_name(role->parent);
 	Source	   *found = NULL;
 	int			n = 0;
 
 	for (int i = 0; i < set->nsources; i++)
 	{
-		if (set->sources[i].role != ROLE_ORDERS ||
+		if (set->sources[i].role != role->parent ||
 			(OidIsValid(wanted) && set->sources[i].relid != wanted))
 			continue;
 		found = &set->sources[i];
@@ -1016,49 +1237,70 @@ find_orders(Attachment *attachment)
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("argument \"order_key\" names orders, but %s",
-						OidIsValid(wanted) ? "the table given as orders is not attached" : "no orders are attached"),
-				 errhint("Call segment.attach_orders() first.")));
+				 OidIsValid(wanted)
+				 ? errmsg("argument \"%s\" names %s, but the table given as %s is not attached", argument, kind, kind)
+				 : errmsg("argument \"%s\" names %s, but no %s are attached", argument, kind, kind),
+				 errhint("Call segment.attach_%s() first.", kind)));
 	if (n > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
-				 errmsg("argument \"order_key\" could name rows of several attached tables"),
-				 errhint("Say which: orders => 'shop.orders'.")));
+				 errmsg("argument \"%s\" could name rows of several attached tables", argument),
+				 errhint("Say which: %s => 'shop.%s'.", kind, kind)));
 	return found;
 }
 
+/* Lines without a key are looked up by the column that names their order or return. */
 static void
-check_order_key(Attachment *attachment)
+require_key_of_lines(Attachment *attachment, const char *argument)
 {
-	Source	   *orders;
+	if (attachment->parent_key_attno > 0 && attachment->parent_key_type != BPCHAROID &&
+		attachment->parent_key_type != NAMEOID)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("argument \"%s\" must be a column of type integer, bigint, uuid, text or varchar", argument),
+			 errdetail("Lines without a key are found by it."),
+			 errhint("Name such a column, or give the lines' own key => …; then \"%s\" may be an expression.", argument)));
+}
+
+/* The customer, order or return that rows name, as far as the role asks for it. */
+static void
+check_parent_key(Attachment *attachment)
+{
+	const RoleArguments *role = attachment->arguments;
+	const char *argument = segment_field_column(role->role, FIELD_PARENT_KEY);
+	Source	   *parent;
 	Relation	relation;
 
-	if (attachment->arguments->role != ROLE_RETURNS)
+	if (role->parent_table == 0)
 		return;
-	if (!attachment->has[FIELD_CUSTOMER] && !attachment->has[FIELD_ORDER_KEY])
+	if (role->role == ROLE_RETURNS && !attachment->has[FIELD_CUSTOMER] && !attachment->has[FIELD_PARENT_KEY])
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("returns need a customer or an order_key"),
 				 errhint("Give customer => … (a column or a subquery) or order_key => …, one is enough.")));
-	if (!attachment->has[FIELD_ORDER_KEY])
+	if (!attachment->has[FIELD_PARENT_KEY])
 		return;
-	orders = attachment->orders = find_orders(attachment);
-	if (!orders->fields[FIELD_KEY].mapped)
+	if (segment_is_lines(role->role) && !attachment->has[FIELD_KEY])
+		require_key_of_lines(attachment, argument);
+	parent = attachment->parent = find_parent(attachment, argument);
+	if (!parent->fields[FIELD_KEY].mapped)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("orders %s were attached without a key", orders->name),
+				 errmsg("%s %s were attached without a key", segment_role_name(role->parent), parent->name),
 				 errhint("Detach them and attach them again with key => ….")));
-	relation = table_open(orders->relid, AccessShareLock);
-	require_unique_key(relation, orders->fields[FIELD_KEY].attno, "Returns name orders by it.");
+	relation = table_open(parent->relid, AccessShareLock);
+	require_unique_key(relation, parent->fields[FIELD_KEY].attno,
+					   role->parent == ROLE_ORDERS ? "Rows of others name orders by it." : "Rows of others name returns by it.");
 	table_close(relation, AccessShareLock);
-	if (!fits_key(attachment->order_key_type, getBaseType(orders->fields[FIELD_KEY].type)) &&
-		!(is_text_type(attachment->order_key_type) && is_text_type(getBaseType(orders->fields[FIELD_KEY].type))))
+	if (!fits_key(attachment->parent_key_type, getBaseType(parent->fields[FIELD_KEY].type)) &&
+		!(is_text_type(attachment->parent_key_type) && is_text_type(getBaseType(parent->fields[FIELD_KEY].type))))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("argument \"order_key\" has type %s, but the key of %s has type %s",
-						format_type_be(attachment->order_key_type), orders->name,
-						format_type_be(orders->fields[FIELD_KEY].type)),
-				 errhint("It must give the key of the orders; cast it.")));
+				 errmsg("argument \"%s\" has type %s, but the key of %s has type %s", argument,
+						format_type_be(attachment->parent_key_type), parent->name,
+						format_type_be(parent->fields[FIELD_KEY].type)),
+				 errhint("It must give the key of the %s; cast it.", segment_role_name(role->parent))));
 }
 
 /* Keys that stand for walk-in customers must be of the key's type. */
@@ -1132,7 +1374,7 @@ read_watch(Attachment *attachment, int position)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"watch\" contains NULL")));
-		relation_close(open_table(DatumGetObjectId(elements[i])), NoLock);
+		relation_close(open_table(DatumGetObjectId(elements[i]), attachment->fill), NoLock);
 	}
 	attachment->watches = n > 0;
 	return PG_GETARG_DATUM(position);
@@ -1235,7 +1477,7 @@ watch_links(SourceSet *set, Source *source)
 	for (int i = 0; i < source->nlinks; i++)
 	{
 		Link	   *link = &source->links[i];
-		Relation	relation = open_table(link->relid);
+		Relation	relation = open_table(link->relid, true);
 		char	   *watched = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 														 RelationGetRelationName(relation));
 
@@ -1256,17 +1498,16 @@ watch_links(SourceSet *set, Source *source)
 	}
 }
 
-/* Returns depend on what their orders depend on: nobody changes that while we fill. */
+/* Rows depend on what their parents depend on: nobody changes that while we fill. */
 static void
-lock_links_of_orders(SourceSet *set, Source *source)
+lock_links_of_parents(SourceSet *set, Source *source)
 {
-	Source	   *orders;
-
-	if (source->order_source < 0)
-		return;
-	orders = &set->sources[source->order_source];
-	for (int i = 0; i < orders->nlinks; i++)
-		lock_table(orders->links[i].relid);
+	while (source->parent >= 0)
+	{
+		source = &set->sources[source->parent];
+		for (int i = 0; i < source->nlinks; i++)
+			lock_table(source->links[i].relid);
+	}
 }
 
 static void
@@ -1290,6 +1531,34 @@ reread(SourceSet *set)
 	return segment_sources_acquire();
 }
 
+/* Count what the table holds already. */
+static void
+fill(SourceSet *set, Source *source)
+{
+	if (segment_is_lines(source->role) && set->sources[source->parent].fields[FIELD_ITEMS].mapped)
+	{
+		/* items that were counted by the rows themselves are now those of the lines */
+		segment_lock_facts();
+		segment_recompute(set, (Datum) 0, CAUSE_ATTACH, source->name);
+		ereport(NOTICE,
+				(errmsg("attached %s as %s: its items count instead of those of %s", source->name,
+						segment_role_name(source->role), set->sources[source->parent].name)));
+	}
+	else
+		segment_fill(set, source);
+}
+
+/* Leave it to recalculate_in_batches(); until then the source is stale. */
+static void
+postpone(SourceSet *set, Source *source)
+{
+	segment_mark_stale(set, source->id, "it was attached without being filled");
+	ereport(NOTICE,
+			(errmsg("attached %s as %s, not filled yet", source->name, segment_role_name(source->role)),
+			 errdetail("It is stale, and what is written to it counts for nobody who is not filled."),
+			 errhint("CALL segment.recalculate_in_batches();")));
+}
+
 static Datum
 attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 {
@@ -1305,9 +1574,10 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 				 errmsg("argument \"table\" is NULL"),
 				 errhint("Name the table: 'shop.orders'.")));
 	attachment.relid = PG_GETARG_OID(0);
+	attachment.fill = PG_ARGISNULL(arguments->fill) || PG_GETARG_BOOL(arguments->fill);
 	segment_connect(0);
 	attachment.set = segment_sources_acquire();
-	attachment.relation = open_table(attachment.relid);
+	attachment.relation = open_table(attachment.relid, attachment.fill);
 	reserve(&attachment);
 	/* who attached something while we waited is seen now */
 	segment_sources_release();
@@ -1329,7 +1599,8 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	for (int i = 0; i < arguments->nexpressions; i++)
 	{
 		const Argument *argument = &arguments->expressions[i];
-		bool		required = (argument->kind == KIND_MONEY) ||
+		bool		required = (argument->kind == KIND_MONEY && !segment_is_lines(arguments->role)) ||
+			(argument->position == 1 && segment_is_lines(arguments->role)) ||
 			(strcmp(argument->name, "at") == 0) ||
 			(argument->kind == KIND_CUSTOMER && arguments->role == ROLE_ORDERS) ||
 			(argument->kind == KIND_KEY && arguments->role == ROLE_CUSTOMERS);
@@ -1343,7 +1614,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	read_arguments(&attachment);
 	if (attachment.reads_zone && text_argument(fcinfo, arguments->at_zone) == NULL)
 		add_given(&attachment, "reads_shop_zone", "true");
-	check_order_key(&attachment);
+	check_parent_key(&attachment);
 	if (arguments->role == ROLE_CUSTOMERS)
 	{
 		require_unique_key(attachment.relation, attachment.key_attno, "It names the customer everywhere.");
@@ -1358,8 +1629,11 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 					 errhint("DROP EXTENSION segment CASCADE and create it anew, or attach a table with keys of that type.")));
 		read_anonymous_keys(&attachment, key_type);
 	}
-	else if (attachment.has_subquery || attachment.has[FIELD_ORDER_KEY] || attachment.watches)
-		require_ledger_key(&attachment);
+	else if (!segment_is_lines(arguments->role) || attachment.has[FIELD_KEY])
+	{
+		if (attachment.has_subquery || attachment.has[FIELD_PARENT_KEY] || attachment.watches)
+			require_ledger_key(&attachment);
+	}
 
 	create_mapping(&attachment);
 	register_source(&attachment, watch);
@@ -1369,22 +1643,31 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	source = segment_source_by_id(attachment.set, attachment.id);
 	if (source == NULL)
 		elog(ERROR, "source %d was not found after it was attached", attachment.id);
+	if (source->linked && arguments->role != ROLE_CUSTOMERS)
+		create_ledger(&attachment);
+	explain_zone(&attachment, source);
+	warn_of_states(&attachment);
+
+	/* what takes time without keeping writers out is done */
+	if (!attachment.fill)
+	{
+		lock_table(attachment.relid);
+		check_relation(attachment.relation);
+	}
 	relation_close(attachment.relation, NoLock);	/* ALTER TABLE wants it so */
 	segment_put_triggers(attachment.set->owner, attachment.relid);
 	watch_links(attachment.set, source);
 	attachment.relation = relation_open(attachment.relid, NoLock);
-	lock_links_of_orders(attachment.set, source);
-	if (source->linked && arguments->role != ROLE_CUSTOMERS)
-		create_ledger(&attachment);
+	if (attachment.fill)
+		lock_links_of_parents(attachment.set, source);
 	attachment.set = reread(attachment.set);
 	source = segment_source_by_id(attachment.set, attachment.id);
-
 	segment_marks_cleared();
 	segment_mark_faults(attachment.set, NIL);
-
-	explain_zone(&attachment, source);
-	warn_of_states(&attachment);
-	segment_fill(attachment.set, source);
+	if (attachment.fill)
+		fill(attachment.set, source);
+	else
+		postpone(attachment.set, source);
 	relation_close(attachment.relation, NoLock);
 	segment_sources_release();
 	SPI_finish();
@@ -1410,6 +1693,32 @@ Datum
 segment_attach_returns(PG_FUNCTION_ARGS)
 {
 	return attach(fcinfo, &returns_role);
+}
+
+/* segment.attach_order_lines() */
+Datum
+segment_attach_order_lines(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &order_lines_role);
+}
+
+/* segment.attach_return_lines() */
+Datum
+segment_attach_return_lines(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &return_lines_role);
+}
+
+/* After each statement on segment.attachments or segment.epoch, ours or a restore's. */
+Datum
+segment_attachments_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by trigger manager")));
+	segment_sources_changed(get_relname_relid("attachments", get_namespace_oid("segment", false)));
+	return PointerGetDatum(NULL);
 }
 
 /*
@@ -1446,6 +1755,26 @@ find_attached(SourceSet *set, Oid relid, const char *role)
 	return found;
 }
 
+/* "AND the ladder's figure is one that rows of a role give". */
+static const char *
+fed_figures(SourceRole role)
+{
+	switch (role)
+	{
+		case ROLE_ORDERS:
+			return " AND l.figure IN ('amount_spent', 'amount_ordered', 'number_of_orders', 'items_bought')";
+		case ROLE_RETURNS:
+			return " AND l.figure IN ('amount_spent', 'amount_returned', 'number_of_returns', 'items_returned')";
+		case ROLE_ORDER_LINES:
+			return " AND l.figure = 'items_bought'";
+		case ROLE_RETURN_LINES:
+			return " AND l.figure = 'items_returned'";
+		case ROLE_CUSTOMERS:
+			break;
+	}
+	return "";
+}
+
 /* Refuse where somebody's tier stands on figures that this source feeds. */
 static void
 check_not_needed(SourceSet *set, Source *source)
@@ -1460,21 +1789,18 @@ check_not_needed(SourceSet *set, Source *source)
 					 errmsg("cannot detach %s while %s is attached", source->name, set->sources[i].name),
 					 errdetail("Everything is counted by the customers' key."),
 					 errhint("Detach %s first.", set->sources[i].name)));
-		if (set->sources[i].order_source >= 0 && &set->sources[set->sources[i].order_source] == source)
+		if (set->sources[i].parent >= 0 && &set->sources[set->sources[i].parent] == source)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot detach %s while %s is attached", source->name, set->sources[i].name),
-					 errdetail("Rows of %s name orders of it.", set->sources[i].name),
+					 errdetail("Rows of %s name rows of it.", set->sources[i].name),
 					 errhint("Detach %s first.", set->sources[i].name)));
 	}
 	segment_become(set->owner, &caller);
 	segment_execute(psprintf("SELECT l.code, l.figure FROM segment.ladders l WHERE l.active%s"
 							 " AND EXISTS (SELECT FROM segment.tiers t WHERE t.ladder = l.code AND t.active)"
 							 " ORDER BY l.code LIMIT 1",
-							 source->role == ROLE_ORDERS
-							 ? " AND l.figure IN ('amount_spent', 'amount_ordered', 'number_of_orders')"
-							 : source->role == ROLE_RETURNS
-							 ? " AND l.figure IN ('amount_spent', 'amount_returned', 'number_of_returns')" : ""));
+							 fed_figures(source->role)));
 	segment_resume(&caller);
 	if (SPI_processed > 0)
 	{
@@ -1500,6 +1826,7 @@ segment_detach(PG_FUNCTION_ARGS)
 	int			nwatched;
 	Identity	caller;
 	char	   *role = text_argument(fcinfo, 1);
+	SourceRole	ignored;
 
 	segment_require_read_committed("detach a table");
 	if (PG_ARGISNULL(0))
@@ -1509,11 +1836,11 @@ segment_detach(PG_FUNCTION_ARGS)
 				 errhint("Name the table: 'shop.orders'.")));
 	segment_connect(0);
 	set = segment_sources_acquire();
-	if (role != NULL && strcmp(role, "customers") != 0 && strcmp(role, "orders") != 0 && strcmp(role, "returns") != 0)
+	if (role != NULL && !segment_role_by_name(role, &ignored))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("there is no role \"%s\"", role),
-				 errhint("Roles are customers, orders and returns.")));
+				 errhint("Roles are %s.", segment_role_names())));
 	source = find_attached(set, PG_GETARG_OID(0), role);
 	if (!is_owner(source->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
@@ -1642,8 +1969,10 @@ segment_index_advice(PG_FUNCTION_ARGS)
 	{
 		advise(&advice, source, source->fields[FIELD_CUSTOMER].attno, source->fields[FIELD_AT].attno,
 			   "finds a customer's rows when the last one goes");
-		advise(&advice, source, source->fields[FIELD_ORDER_KEY].attno, 0,
-			   "finds the returns of an order that changes");
+		advise(&advice, source, source->fields[FIELD_PARENT_KEY].attno, 0,
+			   source->role == ROLE_RETURN_LINES ? "finds the lines of a return that changes"
+			   : source->role == ROLE_ORDER_LINES ? "finds the lines of an order that changes"
+			   : "finds the returns of an order that changes");
 	}
 	if (advice.len > 0)
 	{

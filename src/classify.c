@@ -17,6 +17,8 @@ static const char *const figure_names[] = {
 	[FIGURE_AMOUNT_RETURNED] = "amount_returned",
 	[FIGURE_NUMBER_OF_ORDERS] = "number_of_orders",
 	[FIGURE_NUMBER_OF_RETURNS] = "number_of_returns",
+	[FIGURE_ITEMS_BOUGHT] = "items_bought",
+	[FIGURE_ITEMS_RETURNED] = "items_returned",
 };
 
 /* FIGURE_UNKNOWN where no figure bears the name. */
@@ -35,7 +37,7 @@ segment_figure_by_name(const char *name)
 const char *
 segment_figure_names(void)
 {
-	return "amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns";
+	return "amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought, items_returned";
 }
 
 /* Whether the figure is an amount of money; the others are counts. */
@@ -64,6 +66,10 @@ segment_figure_value(Figure figure, const Facts *facts)
 			return int64_to_numeric(facts->number_of_orders);
 		case FIGURE_NUMBER_OF_RETURNS:
 			return int64_to_numeric(facts->number_of_returns);
+		case FIGURE_ITEMS_BOUGHT:
+			return facts->items_bought;
+		case FIGURE_ITEMS_RETURNED:
+			return facts->items_returned;
 		case FIGURE_UNKNOWN:
 			break;
 	}

@@ -28,7 +28,10 @@
 #include "segment.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/tupconvert.h"
 #include "access/xact.h"
+#include "catalog/partition.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -66,8 +69,9 @@ typedef struct Contribution
 	Source	   *source;
 	bool		has_key;
 	Datum		key;
-	Numeric		amount;
+	Numeric		amount;			/* NULL for lines */
 	TimestampTz at;
+	Numeric		items;			/* NULL where none are counted */
 } Contribution;
 
 typedef struct Contributions
@@ -85,13 +89,15 @@ typedef struct Delta
 	int64		number_of_returns;
 	Datum		amount_ordered;
 	Datum		amount_returned;
+	Datum		items_bought;
+	Datum		items_returned;
 	TimestampTz first_new;		/* orders that came */
 	TimestampTz last_new;
 	TimestampTz first_gone;		/* orders that went */
 	TimestampTz last_gone;
 	bool		orders_came;
 	bool		orders_went;
-	bool		returns_moved;
+	bool		lines_moved;
 	Source	   *source;
 	char	   *source_key;
 } Delta;
@@ -107,8 +113,10 @@ typedef struct Values
 typedef struct Firing
 {
 	SourceSet  *set;
-	TriggerData *trigger;
 	TriggerEvent event;
+	Oid			relid;			/* the table: of a partition, the whole */
+	TupleDesc	desc;			/* of that table */
+	Tuplestorestate *changed[2];	/* its rows: old, new */
 	Contributions contributions;
 	Rows		left_out[2];	/* rows of a direct source left out: old, new */
 	Values	   *touched;		/* keys of linked rows to look at, per source */
@@ -159,6 +167,7 @@ contribute(Firing *firing, Source *source, int sign, const Row *row)
 	item->key = row->key;
 	item->amount = row->amount;
 	item->at = row->at;
+	item->items = row->items;
 }
 
 /*
@@ -174,19 +183,17 @@ typedef struct RowPairs
 } RowPairs;
 
 static void
-pairs_open(RowPairs *pairs, TriggerData *trigger)
+pairs_open(RowPairs *pairs, Firing *firing)
 {
-	pairs->stores[0] = trigger->tg_oldtable;
-	pairs->stores[1] = trigger->tg_newtable;
 	for (int i = 0; i < 2; i++)
 	{
+		pairs->stores[i] = firing->changed[i];
 		if (pairs->stores[i] == NULL)
 			continue;
 		pairs->pointers[i] = tuplestore_alloc_read_pointer(pairs->stores[i], EXEC_FLAG_REWIND);
 		tuplestore_select_read_pointer(pairs->stores[i], pairs->pointers[i]);
 		tuplestore_rescan(pairs->stores[i]);
-		pairs->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation),
-												   &TTSOpsMinimalTuple);
+		pairs->slots[i] = MakeSingleTupleTableSlot(firing->desc, &TTSOpsMinimalTuple);
 	}
 }
 
@@ -232,7 +239,7 @@ collect_direct(Firing *firing, Source *source)
 
 	segment_become_merchant(source->owner, NULL, &caller);
 	segment_row_reader_open(&reader, firing->set, source);
-	pairs_open(&pairs, firing->trigger);
+	pairs_open(&pairs, firing);
 	while (pairs_next(&pairs, slots))
 	{
 		Row			rows[2];
@@ -289,9 +296,9 @@ collect_column(Firing *firing, AttrNumber attno, Values *values)
 {
 	RowPairs	pairs = {0};
 	TupleTableSlot *slots[2];
-	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(firing->trigger->tg_relation), attno - 1);
+	Form_pg_attribute attribute = TupleDescAttr(firing->desc, attno - 1);
 
-	pairs_open(&pairs, firing->trigger);
+	pairs_open(&pairs, firing);
 	while (pairs_next(&pairs, slots))
 	{
 		if (slots[0] && slots[1] && same_image(slots[0], slots[1]))
@@ -329,7 +336,7 @@ collect_customers(Firing *firing, Source *source)
 
 	segment_become_merchant(source->owner, NULL, &caller);
 	segment_row_reader_open(&reader, firing->set, source);
-	pairs_open(&pairs, firing->trigger);
+	pairs_open(&pairs, firing);
 	while (pairs_next(&pairs, slots))
 	{
 		Row			rows[2];
@@ -443,6 +450,13 @@ lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 		lock_link(source, hashes[i], LINK_VALUE_CLASS, side == LOOKERS ? ShareLock : RowExclusiveLock);
 }
 
+/* Type of the keys of a linked source's ledger. */
+static Oid
+ledger_key_type(Source *source)
+{
+	return getBaseType(source->fields[segment_ledger_field(source)].type);
+}
+
 typedef struct ReadLinks
 {
 	Source	   *source;
@@ -461,7 +475,8 @@ read_links_work(void *argument)
 	segment_become_merchant(source->owner, NULL, &caller);
 	if (source->plans[work->plan] == NULL)
 	{
-		Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
+		SourceField by = segment_ledger_field(source);
+		Oid			array_type = get_array_type(getBaseType(source->fields[by].type));
 		StringInfoData sql;
 
 		initStringInfo(&sql);
@@ -472,7 +487,7 @@ read_links_work(void *argument)
 				appendStringInfo(&sql, ", %s", source->links[i].values_sql);
 		}
 		appendStringInfo(&sql, " FROM %s t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1)", work->relation,
-						 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)));
+						 quote_identifier(get_attname(source->relid, source->fields[by].attno, false)));
 		(void) segment_merchant_plan(&source->plans[work->plan], sql.data, 1, &array_type);
 	}
 	segment_fetch(source->plans[work->plan], &work->keys, NULL);
@@ -486,7 +501,7 @@ read_links(Source *source, SourcePlan plan, const char *relation, Datum *keys, i
 	ReadLinks	work = {.source = source, .plan = plan, .relation = relation};
 	SPITupleTable *table;
 
-	work.keys = PointerGetDatum(segment_array(getBaseType(source->fields[FIELD_KEY].type), keys, NULL, n));
+	work.keys = PointerGetDatum(segment_array(ledger_key_type(source), keys, NULL, n));
 	if (segment_try(read_links_work, &work) != NULL)
 		return false;
 	table = SPI_tuptable;
@@ -533,15 +548,20 @@ collect_looked_up(Source *source, SourcePlan plan, const char *relation, Values 
 static void
 lock_looked_up(Firing *firing, Source *source, Values *keys)
 {
-	Relation	relation = firing->trigger->tg_relation;
 	Values		looked_up = {0};
 
 	if (keys->n == 0 || source->nlinks == 0)
 		return;
-	collect_looked_up(source, PLAN_READ_LINKS, source->name, keys, &looked_up);
-	if (firing->trigger->tg_oldtable != NULL && RelationGetRelid(relation) == source->relid)
+	if (source->grouped && source->nlinks == 1 && source->parent >= 0)
 	{
-		segment_name_rows("old_rows", RelationGetDescr(relation), firing->trigger->tg_oldtable);
+		/* the keys themselves are all that is looked up */
+		lock_link_values(source, LOOKERS, ledger_key_type(source), keys);
+		return;
+	}
+	collect_looked_up(source, PLAN_READ_LINKS, source->name, keys, &looked_up);
+	if (firing->changed[0] != NULL && firing->relid == source->relid)
+	{
+		segment_name_rows("old_rows", firing->desc, firing->changed[0]);
 		collect_looked_up(source, PLAN_READ_OLD_LINKS, "old_rows", keys, &looked_up);
 		SPI_unregister_relation("old_rows");
 	}
@@ -572,7 +592,7 @@ static void
 collect_linked_rows(Firing *firing, Source *source, Link *link, Values *values)
 {
 	Values	   *touched = &firing->touched[source - firing->set->sources];
-	Oid			key_type = source->fields[FIELD_KEY].type;
+	Oid			key_type = ledger_key_type(source);
 	FindRows	work = {.source = source, .link = link};
 	ErrorData  *error;
 	SPITupleTable *table;
@@ -614,14 +634,14 @@ follow_link(Firing *firing, Source *source, Link *link)
 		TupleTableSlot *slots[2];
 		bool		changed = false;
 
-		pairs_open(&pairs, firing->trigger);
+		pairs_open(&pairs, firing);
 		while (!changed && pairs_next(&pairs, slots))
 			changed = !(slots[0] && slots[1] && same_image(slots[0], slots[1]));
 		pairs_close(&pairs);
 		if (changed)
 			segment_mark_stale(firing->set, source->id,
 							   psprintf("%s changed, and the rows of %s that depend on it cannot be found from it",
-										RelationGetRelationName(firing->trigger->tg_relation), source->name));
+										get_rel_name(firing->relid), source->name));
 		return;
 	}
 	if (link->guarded && inserted)
@@ -688,23 +708,23 @@ bump_facts(SourceSet *set, Values *customers)
 static void
 read_ledger(SourceSet *set, Source *source, Datum keys, Rows *rows)
 {
-	Oid			array_type = get_array_type(getBaseType(source->fields[FIELD_KEY].type));
-	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
+	Oid			key_type = ledger_key_type(source);
+	Oid			array_type = get_array_type(key_type);
 	SPITupleTable *table;
 	Identity	caller;
 	uint64		n;
 
 	segment_become(set->owner, &caller);
 	n = segment_fetch(segment_plan(&source->plans[PLAN_LEDGER_READ],
-								   psprintf("SELECT c.key, c.customer_id, c.amount, c.at FROM segment.counted_%d c"
+								   psprintf("SELECT c.key, c.customer_id, c.amount, c.at, c.items FROM segment.counted_%d c"
 											" WHERE c.key OPERATOR(pg_catalog.=) ANY ($1)", source->id),
 								   1, &array_type), &keys, NULL);
 	segment_resume(&caller);
 	table = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
-		Datum		values[4];
-		bool		nulls[4];
+		Datum		values[5];
+		bool		nulls[5];
 		Row		   *row = segment_rows_add(rows);
 
 		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
@@ -712,18 +732,25 @@ read_ledger(SourceSet *set, Source *source, Datum keys, Rows *rows)
 		row->key = get_typlen(key_type) == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[0]))
 			: datumCopy(values[0], get_typbyval(key_type), get_typlen(key_type));
 		row->customer = segment_copy_customer(set, values[1]);
-		row->amount = DatumGetNumericCopy(values[2]);
-		row->at = DatumGetTimestampTz(values[3]);
+		if (!nulls[2])
+			row->amount = DatumGetNumericCopy(values[2]);
+		if (!nulls[3])
+			row->at = DatumGetTimestampTz(values[3]);
+		if (!nulls[4])
+			row->items = DatumGetNumericCopy(values[4]);
 	}
 	SPI_freetuptable(table);
 }
+
+#define LEDGER_COLUMNS 5
 
 /* Take rows off the ledger and put others on it. */
 static void
 write_ledger(SourceSet *set, Source *source, Rows *gone, Rows *come)
 {
-	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
-	Oid			types[4] = {get_array_type(key_type), set->key_array_type, NUMERICARRAYOID, TIMESTAMPTZARRAYOID};
+	Oid			key_type = ledger_key_type(source);
+	Oid			types[LEDGER_COLUMNS] = {get_array_type(key_type), set->key_array_type, NUMERICARRAYOID,
+	TIMESTAMPTZARRAYOID, NUMERICARRAYOID};
 	Identity	caller;
 
 	segment_become(set->owner, &caller);
@@ -746,28 +773,37 @@ write_ledger(SourceSet *set, Source *source, Rows *gone, Rows *come)
 	}
 	if (come->n > 0)
 	{
-		Datum	   *columns[4];
-		Datum		arrays[4];
-		Oid			elements[4] = {key_type, set->key_type, NUMERICOID, TIMESTAMPTZOID};
+		Datum	   *columns[LEDGER_COLUMNS];
+		bool	   *nulls[LEDGER_COLUMNS];
+		Datum		arrays[LEDGER_COLUMNS];
+		Oid			elements[LEDGER_COLUMNS] = {key_type, set->key_type, NUMERICOID, TIMESTAMPTZOID, NUMERICOID};
 
-		for (int i = 0; i < 4; i++)
+		for (int i = 0; i < LEDGER_COLUMNS; i++)
+		{
 			columns[i] = palloc(sizeof(Datum) * come->n);
+			nulls[i] = palloc0(sizeof(bool) * come->n);
+		}
 		for (int i = 0; i < come->n; i++)
 		{
-			columns[0][i] = come->rows[i].key;
-			columns[1][i] = come->rows[i].customer;
-			columns[2][i] = NumericGetDatum(come->rows[i].amount);
-			columns[3][i] = TimestampTzGetDatum(come->rows[i].at);
+			const Row  *row = &come->rows[i];
+
+			columns[0][i] = row->key;
+			columns[1][i] = row->customer;
+			columns[2][i] = NumericGetDatum(row->amount);
+			columns[3][i] = TimestampTzGetDatum(row->at);
+			columns[4][i] = NumericGetDatum(row->items);
+			nulls[2][i] = nulls[3][i] = row->amount == NULL;
+			nulls[4][i] = row->items == NULL;
 		}
-		for (int i = 0; i < 4; i++)
-			arrays[i] = PointerGetDatum(segment_array(elements[i], columns[i], NULL, come->n));
+		for (int i = 0; i < LEDGER_COLUMNS; i++)
+			arrays[i] = PointerGetDatum(segment_array(elements[i], columns[i], nulls[i], come->n));
 		segment_write(segment_plan(&source->plans[PLAN_LEDGER_INSERT],
-								   psprintf("INSERT INTO segment.counted_%d (key, customer_id, amount, at)"
-											" SELECT r.k, r.c, r.a, r.t"
+								   psprintf("INSERT INTO segment.counted_%d (key, customer_id, amount, at, items)"
+											" SELECT r.k, r.c, r.a, r.t, r.i"
 											" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
-											" pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(k, c, a, t)",
-											source->id),
-								   4, types), arrays, NULL);
+											" pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5))"
+											" AS r(k, c, a, t, i)", source->id),
+								   LEDGER_COLUMNS, types), arrays, NULL);
 	}
 	segment_resume(&caller);
 }
@@ -851,7 +887,7 @@ write_linked_left_out(SourceSet *set, Source *source, Values *keys, Rows *left_o
 	Datum		values[2];
 	Identity	caller;
 
-	getTypeOutputInfo(source->fields[FIELD_KEY].type, &output, &varlena);
+	getTypeOutputInfo(ledger_key_type(source), &output, &varlena);
 	for (int i = 0; i < keys->n; i++)
 		texts[i] = CStringGetTextDatum(segment_clip(OidOutputFunctionCall(output, keys->values[i])));
 	values[0] = Int32GetDatum(source->id);
@@ -870,9 +906,9 @@ compare_row_keys(const void *a, const void *b, void *source)
 	return strcmp(segment_key_text(source, a), segment_key_text(source, b));
 }
 
-/* Rows that orders bring along: returns that name an order just looked at. */
+/* Rows that a parent's bring along: those that name a row just looked at. */
 static void
-follow_orders(Firing *firing, Source *orders, Values *keys)
+follow_parent(Firing *firing, Source *parent, Values *keys)
 {
 	SourceSet  *set = firing->set;
 
@@ -880,7 +916,7 @@ follow_orders(Firing *firing, Source *orders, Values *keys)
 	{
 		Source	   *source = &set->sources[i];
 
-		if (source->order_source < 0 || &set->sources[source->order_source] != orders ||
+		if (source->parent < 0 || &set->sources[source->parent] != parent ||
 			source->nlinks == 0 || !source->links[0].traceable)
 			continue;
 		lock_link_values(source, LOOKED_UP, source->links[0].type, keys);
@@ -911,91 +947,230 @@ leave_once(Values *values, Oid type)
 	values->n = n;
 }
 
-/*
- * Bring the ledger of a linked source up to date for the rows touched; the
- * differences become contributions.  Facts rows of everyone concerned are
- * written first, and rows are then read again: the loop ends when a reading
- * names nobody new.
- */
+/* Leave the rows that count, and list those left out. */
 static void
-settle_linked(Firing *firing, Source *source)
+set_aside_left_out(Rows *rows, Rows *left_out)
+{
+	int			n = 0;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		if (rows->rows[i].left_out)
+			*segment_rows_add(left_out) = rows->rows[i];
+		else if (rows->rows[i].counts)
+			rows->rows[n++] = rows->rows[i];
+	}
+	rows->n = n;
+}
+
+/* a linked source being settled: what its touched rows mean now, and did before */
+typedef struct Settling
+{
+	Source	   *source;
+	Values	   *keys;
+	Rows		now;
+	Rows		before;
+} Settling;
+
+static void
+add_missing(SourceSet *set, Values *missing, Values *bumped, Datum customer)
+{
+	if (!contains_customer(set, bumped, customer))
+		add_value(missing, customer);
+}
+
+/* Read what touched rows mean; customers whose facts rows are not written yet are missing. */
+static void
+read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
+{
+	Source	   *source = item->source;
+
+	memset(&item->now, 0, sizeof(Rows));
+	memset(&item->before, 0, sizeof(Rows));
+	segment_read_linked(set, source, item->keys->values, item->keys->n, &item->now);
+	read_ledger(set, source,
+				PointerGetDatum(segment_array(ledger_key_type(source), item->keys->values, NULL, item->keys->n)),
+				&item->before);
+	for (int i = 0; i < item->now.n; i++)
+	{
+		if (item->now.rows[i].counts)
+			add_missing(set, missing, bumped, item->now.rows[i].customer);
+	}
+	for (int i = 0; i < item->before.n; i++)
+		add_missing(set, missing, bumped, item->before.rows[i].customer);
+}
+
+/* Write facts rows beforehand, in key order, and remember that they were. */
+static void
+bump_missing(Firing *firing, Values *missing, Values *bumped)
 {
 	SourceSet  *set = firing->set;
-	Values	   *keys = &firing->touched[source - set->sources];
-	Values		bumped = {0};
-	Oid			key_type = getBaseType(source->fields[FIELD_KEY].type);
-	Datum		array;
-	Rows		now,
-				before,
-				gone = {0},
+
+	sort_customers(set, missing);
+	bump_facts(set, missing);
+	for (int i = 0; i < missing->n; i++)
+	{
+		add_value(bumped, missing->values[i]);
+		add_value(&firing->bumped, missing->values[i]);
+	}
+	sort_customers(set, bumped);
+}
+
+/* The difference between now and before: to the ledger, and as contributions. */
+static void
+book_difference(Firing *firing, Settling *item)
+{
+	SourceSet  *set = firing->set;
+	Source	   *source = item->source;
+	Rows	   *now = &item->now;
+	Rows	   *before = &item->before;
+	Rows		gone = {0},
 				come = {0},
 				left_out = {0};
 
-	if (keys->n == 0)
-		return;
-	LockRelationOid(set->facts, RowExclusiveLock);	/* recalculate() waits for us */
-	leave_once(keys, key_type);
-	lock_looked_up(firing, source, keys);
-	array = PointerGetDatum(segment_array(key_type, keys->values, NULL, keys->n));
-	for (;;)
+	set_aside_left_out(now, &left_out);
+	if (now->n > 1)
+		qsort_arg(now->rows, now->n, sizeof(Row), compare_row_keys, source);
+	if (before->n > 1)
+		qsort_arg(before->rows, before->n, sizeof(Row), compare_row_keys, source);
+	for (int i = 0, j = 0; i < now->n || j < before->n;)
 	{
-		Values		missing = {0};
+		int			order = i == now->n ? 1 : j == before->n ? -1
+			: compare_row_keys(&now->rows[i], &before->rows[j], source);
+		Row		   *is = order <= 0 ? &now->rows[i++] : NULL;
+		Row		   *was = order >= 0 ? &before->rows[j++] : NULL;
 
-		CHECK_FOR_INTERRUPTS();
-		memset(&now, 0, sizeof(Rows));
-		memset(&before, 0, sizeof(Rows));
-		segment_read_linked(set, source, keys->values, keys->n, &now);
-		read_ledger(set, source, array, &before);
-		for (int i = 0; i < now.n; i++)
-		{
-			if (now.rows[i].counts && !contains_customer(set, &bumped, now.rows[i].customer))
-				add_value(&missing, now.rows[i].customer);
-		}
-		for (int i = 0; i < before.n; i++)
-		{
-			if (!contains_customer(set, &bumped, before.rows[i].customer))
-				add_value(&missing, before.rows[i].customer);
-		}
-		if (missing.n == 0)
-			break;
-		sort_customers(set, &missing);
-		bump_facts(set, &missing);
-		for (int i = 0; i < missing.n; i++)
-		{
-			add_value(&bumped, missing.values[i]);
-			add_value(&firing->bumped, missing.values[i]);
-		}
-		sort_customers(set, &bumped);
-	}
-
-	if (now.n > 1)
-		qsort_arg(now.rows, now.n, sizeof(Row), compare_row_keys, source);
-	if (before.n > 1)
-		qsort_arg(before.rows, before.n, sizeof(Row), compare_row_keys, source);
-	for (int i = 0, j = 0; i < now.n || j < before.n;)
-	{
-		int			order = i == now.n ? 1 : j == before.n ? -1
-			: compare_row_keys(&now.rows[i], &before.rows[j], source);
-		Row		   *is = order <= 0 ? &now.rows[i++] : NULL;
-		Row		   *was = order >= 0 ? &before.rows[j++] : NULL;
-
-		if (is != NULL && is->left_out)
-			*segment_rows_add(&left_out) = *is;
-		if (is != NULL && was != NULL && is->counts && segment_same_row(set, is, was))
+		if (is != NULL && was != NULL && segment_same_row(set, is, was))
 			continue;
 		if (was != NULL)
 		{
 			*segment_rows_add(&gone) = *was;
 			contribute(firing, source, -1, was);
 		}
-		if (is != NULL && is->counts)
+		if (is != NULL)
 		{
 			*segment_rows_add(&come) = *is;
 			contribute(firing, source, 1, is);
 		}
 	}
 	write_ledger(set, source, &gone, &come);
-	write_linked_left_out(set, source, keys, &left_out);
+	write_linked_left_out(set, source, item->keys, &left_out);
+}
+
+/* in which order linked sources are looked at: parents first */
+static const SourceRole linked_roles[] = {ROLE_ORDERS, ROLE_RETURNS, ROLE_ORDER_LINES, ROLE_RETURN_LINES};
+
+/*
+ * Lock what the touched rows of linked sources look up, once everything touched
+ * is known: whoever names a row just looked at is looked at too.
+ */
+static int
+begin_settling(Firing *firing, Settling *settling)
+{
+	SourceSet  *set = firing->set;
+	int			n = 0;
+
+	for (int i = 0; i < lengthof(linked_roles); i++)
+	{
+		for (int j = 0; j < set->nsources; j++)
+		{
+			Source	   *source = &set->sources[j];
+
+			if (!source->linked || source->role != linked_roles[i] || firing->touched[j].n == 0)
+				continue;
+			LockRelationOid(set->facts, RowExclusiveLock);	/* recalculate() waits for us */
+			leave_once(&firing->touched[j], ledger_key_type(source));
+			follow_parent(firing, source, &firing->touched[j]);
+			lock_looked_up(firing, source, &firing->touched[j]);
+			settling[n].source = source;
+			settling[n++].keys = &firing->touched[j];
+		}
+	}
+	return n;
+}
+
+/*
+ * Bring the ledgers of linked sources up to date for the rows touched; the
+ * differences become contributions.  Facts rows of everyone concerned are
+ * written first, and rows are then read again: the loop ends when a reading
+ * names nobody new.
+ */
+static void
+settle_linked(Firing *firing)
+{
+	SourceSet  *set = firing->set;
+	Settling   *settling = palloc0(sizeof(Settling) * Max(set->nsources, 1));
+	int			n = begin_settling(firing, settling);
+	Values		bumped = {0};
+	Values		missing = {0};
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < firing->contributions.n; i++)
+		add_value(&missing, firing->contributions.items[i].customer);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		bump_missing(firing, &missing, &bumped);
+		missing.n = 0;
+		for (int i = 0; i < n; i++)
+			read_settling(set, &settling[i], &missing, &bumped);
+	} while (missing.n > 0);
+	for (int i = 0; i < n; i++)
+		book_difference(firing, &settling[i]);
+}
+
+static void
+add_signed(Datum *sum, int sign, Numeric value)
+{
+	if (value != NULL)
+		*sum = DirectFunctionCall2(sign > 0 ? numeric_add : numeric_sub, *sum, NumericGetDatum(value));
+}
+
+static void
+add_order(Delta *delta, const Contribution *item)
+{
+	delta->number_of_orders += item->sign;
+	if (item->sign > 0)
+	{
+		delta->orders_came = true;
+		delta->first_new = Min(delta->first_new, item->at);
+		delta->last_new = Max(delta->last_new, item->at);
+	}
+	else
+	{
+		delta->orders_went = true;
+		delta->first_gone = Min(delta->first_gone, item->at);
+		delta->last_gone = Max(delta->last_gone, item->at);
+	}
+	add_signed(&delta->amount_ordered, item->sign, item->amount);
+	add_signed(&delta->items_bought, item->sign, item->items);
+}
+
+/* Add what one row takes off or adds to its customer's delta. */
+static void
+add_contribution(Delta *delta, const Contribution *item)
+{
+	switch (item->source->role)
+	{
+		case ROLE_ORDERS:
+			add_order(delta, item);
+			break;
+		case ROLE_RETURNS:
+			delta->number_of_returns += item->sign;
+			add_signed(&delta->amount_returned, item->sign, item->amount);
+			add_signed(&delta->items_returned, item->sign, item->items);
+			break;
+		case ROLE_ORDER_LINES:
+			delta->lines_moved = true;
+			add_signed(&delta->items_bought, item->sign, item->items);
+			break;
+		case ROLE_RETURN_LINES:
+			add_signed(&delta->items_returned, item->sign, item->items);
+			break;
+		case ROLE_CUSTOMERS:
+			break;
+	}
 }
 
 /* Fold contributions, sorted by customer, into one delta each. */
@@ -1013,7 +1188,6 @@ fold(Firing *firing, int *ndeltas)
 	{
 		Contribution *item = &list->items[i];
 		Delta	   *delta;
-		Datum	   *amount;
 
 		if (n == 0 || segment_compare_customers(firing->set, deltas[n - 1].customer, item->customer) != 0)
 		{
@@ -1021,6 +1195,7 @@ fold(Firing *firing, int *ndeltas)
 			memset(delta, 0, sizeof(Delta));
 			delta->customer = item->customer;
 			delta->amount_ordered = delta->amount_returned = zero;
+			delta->items_bought = delta->items_returned = zero;
 			delta->first_new = delta->first_gone = DT_NOEND;
 			delta->last_new = delta->last_gone = DT_NOBEGIN;
 		}
@@ -1034,31 +1209,7 @@ fold(Firing *firing, int *ndeltas)
 				segment_compare_customers(firing->set, list->items[i + 1].customer, item->customer) != 0
 				? segment_key_text(item->source, &row) : NULL;
 		}
-		if (item->source->role == ROLE_ORDERS)
-		{
-			delta->number_of_orders += item->sign;
-			amount = &delta->amount_ordered;
-			if (item->sign > 0)
-			{
-				delta->orders_came = true;
-				delta->first_new = Min(delta->first_new, item->at);
-				delta->last_new = Max(delta->last_new, item->at);
-			}
-			else
-			{
-				delta->orders_went = true;
-				delta->first_gone = Min(delta->first_gone, item->at);
-				delta->last_gone = Max(delta->last_gone, item->at);
-			}
-		}
-		else
-		{
-			delta->number_of_returns += item->sign;
-			delta->returns_moved = true;
-			amount = &delta->amount_returned;
-		}
-		*amount = DirectFunctionCall2(item->sign > 0 ? numeric_add : numeric_sub,
-									  *amount, NumericGetDatum(item->amount));
+		add_contribution(delta, item);
 	}
 	*ndeltas = n;
 	return deltas;
@@ -1071,10 +1222,13 @@ cause_of(Firing *firing, const Delta *delta)
 		return CAUSE_ORDER;
 	if (delta->orders_went && !delta->orders_came)
 		return CAUSE_CANCELLATION;
-	if (delta->orders_went)
+	if (delta->orders_went || delta->lines_moved)
 		return CAUSE_EDIT;
 	return CAUSE_RETURN;
 }
+
+/* what a delta adds, as columns of a statement on segment.facts */
+#define DELTA_COLUMNS 9
 
 #define FACTS_ADD \
 	"version = f.version OPERATOR(pg_catalog.+) 1," \
@@ -1083,42 +1237,49 @@ cause_of(Firing *firing, const Delta *delta)
 	" first_order_at = LEAST(f.first_order_at, %3$s)," \
 	" last_order_at = GREATEST(f.last_order_at, %4$s)," \
 	" number_of_returns = f.number_of_returns OPERATOR(pg_catalog.+) %5$s," \
-	" amount_returned = f.amount_returned OPERATOR(pg_catalog.+) %6$s" \
+	" amount_returned = f.amount_returned OPERATOR(pg_catalog.+) %6$s," \
+	" items_bought = f.items_bought OPERATOR(pg_catalog.+) %7$s," \
+	" items_returned = f.items_returned OPERATOR(pg_catalog.+) %8$s" \
 	" RETURNING " FACTS_COLUMNS("f")
 
 /* One customer, whose facts row mostly exists. */
 static void
-add_one(SourceSet *set, Datum *values, const char *nulls)
+add_one(SourceSet *set, const Oid *types, Datum *values, const char *nulls)
 {
-	Oid			types[7] = {set->key_type, INT8OID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, NUMERICOID};
-
 	if (set->plans[PLAN_FACTS_UPDATE] == NULL)
 		(void) segment_plan(&set->plans[PLAN_FACTS_UPDATE],
 							psprintf("UPDATE segment.facts AS f SET " FACTS_ADD,
-									 "$2", "$3", "$4", "$5", "$6", "$7 WHERE f.customer_id OPERATOR(pg_catalog.=) $1"),
-							7, types);
+									 "$2", "$3", "$4", "$5", "$6", "$7", "$8",
+									 "$9 WHERE f.customer_id OPERATOR(pg_catalog.=) $1"),
+							DELTA_COLUMNS, types);
 	segment_write(set->plans[PLAN_FACTS_UPDATE], values, nulls);
 }
 
 /* Any number of customers in key order, with facts rows or without. */
 static void
-add_many(SourceSet *set, Datum *arrays)
+add_many(SourceSet *set, const Oid *types, Datum *arrays)
 {
-	Oid			types[7] = {set->key_array_type, INT8ARRAYOID, NUMERICARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, INT8ARRAYOID, NUMERICARRAYOID};
-
 	if (set->plans[PLAN_FACTS_UPSERT] == NULL)
+	{
+		Oid			array_types[DELTA_COLUMNS];
+
+		for (int i = 0; i < DELTA_COLUMNS; i++)
+			array_types[i] = i == 0 ? set->key_array_type : get_array_type(types[i]);
 		(void) segment_plan(&set->plans[PLAN_FACTS_UPSERT],
 							psprintf("INSERT INTO segment.facts AS f (customer_id, number_of_orders, amount_ordered,"
-									 " first_order_at, last_order_at, number_of_returns, amount_returned)"
+									 " first_order_at, last_order_at, number_of_returns, amount_returned,"
+									 " items_bought, items_returned)"
 									 " SELECT r.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
 									 " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
-									 " pg_catalog.unnest($6), pg_catalog.unnest($7)) AS r"
+									 " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+									 " pg_catalog.unnest($9)) AS r"
 									 " ON CONFLICT (customer_id) DO UPDATE SET " FACTS_ADD,
 									 "excluded.number_of_orders", "excluded.amount_ordered",
 									 "excluded.first_order_at", "excluded.last_order_at",
-									 "excluded.number_of_returns", "excluded.amount_returned"),
-							7, types);
+									 "excluded.number_of_returns", "excluded.amount_returned",
+									 "excluded.items_bought", "excluded.items_returned"),
+							DELTA_COLUMNS, array_types);
+	}
 	segment_write(set->plans[PLAN_FACTS_UPSERT], arrays, NULL);
 }
 
@@ -1256,11 +1417,17 @@ write_dates(Firing *firing, Values *customers)
 static void
 prune_facts(SourceSet *set, Values *customers)
 {
-	Datum		array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	Datum		array;
 	Identity	caller;
 
 	if (customers->n == 0)
 		return;
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].filling)
+			return;				/* the row says that its customer is to be filled */
+	}
+	array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
 	segment_become(set->owner, &caller);
 	segment_write(segment_plan(&set->plans[PLAN_FACTS_PRUNE],
 							   "DELETE FROM segment.facts f WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
@@ -1268,6 +1435,8 @@ prune_facts(SourceSet *set, Values *customers)
 							   " AND f.number_of_returns OPERATOR(pg_catalog.=) 0"
 							   " AND f.amount_ordered OPERATOR(pg_catalog.=) 0"
 							   " AND f.amount_returned OPERATOR(pg_catalog.=) 0"
+							   " AND f.items_bought OPERATOR(pg_catalog.=) 0"
+							   " AND f.items_returned OPERATOR(pg_catalog.=) 0"
 							   " AND NOT EXISTS (SELECT FROM segment.changes h"
 							   " WHERE h.customer_id OPERATOR(pg_catalog.=) f.customer_id)",
 							   1, &set->key_array_type), &array, NULL);
@@ -1286,6 +1455,10 @@ before_delta(const Facts *after, const Delta *delta)
 																NumericGetDatum(after->amount_ordered), delta->amount_ordered));
 	before.amount_returned = DatumGetNumeric(DirectFunctionCall2(numeric_sub,
 																 NumericGetDatum(after->amount_returned), delta->amount_returned));
+	before.items_bought = DatumGetNumeric(DirectFunctionCall2(numeric_sub,
+															  NumericGetDatum(after->items_bought), delta->items_bought));
+	before.items_returned = DatumGetNumeric(DirectFunctionCall2(numeric_sub,
+																NumericGetDatum(after->items_returned), delta->items_returned));
 	return before;
 }
 
@@ -1305,28 +1478,98 @@ compare_delta(const void *a, const void *b, void *set)
 	return segment_compare_customers(set, ((const Delta *) a)->customer, ((const Delta *) b)->customer);
 }
 
+/* Up to which source the facts rows of customers, whom we have written, are filled. */
+static Values
+read_filled(SourceSet *set, Values *customers, Datum **filled)
+{
+	Datum		array = PointerGetDatum(segment_array(set->key_type, customers->values, NULL, customers->n));
+	Values		found = {0};
+	SPITupleTable *table;
+	Identity	caller;
+	uint64		n;
+
+	segment_become(set->owner, &caller);
+	n = segment_fetch(segment_plan(&set->plans[PLAN_FACTS_FILLED],
+								   "SELECT f.customer_id, f.filled FROM segment.facts f"
+								   " WHERE f.customer_id OPERATOR(pg_catalog.=) ANY ($1)"
+								   " ORDER BY f.customer_id",
+								   1, &set->key_array_type), &array, NULL);
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	*filled = palloc(sizeof(Datum) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		add_value(&found, segment_copy_customer(set, SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull)));
+		(*filled)[i] = SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull);
+	}
+	SPI_freetuptable(table);
+	return found;
+}
+
+/*
+ * What a source that is still being filled gives to customers who are not
+ * filled yet is passed over: filling will read it with all the rest.
+ */
+static void
+pass_over_unfilled(Firing *firing)
+{
+	SourceSet  *set = firing->set;
+	Contributions *list = &firing->contributions;
+	Values		customers = {0};
+	Values		found;
+	Values		bumped = {0};
+	Datum	   *filled;
+	int			n = 0;
+
+	for (int i = 0; i < list->n; i++)
+	{
+		if (list->items[i].source->filling)
+			add_value(&customers, list->items[i].customer);
+	}
+	if (customers.n == 0)
+		return;
+	bump_missing(firing, &customers, &bumped);
+	found = read_filled(set, &customers, &filled);
+	for (int i = 0; i < list->n; i++)
+	{
+		Contribution *item = &list->items[i];
+		Datum	   *its = item->source->filling
+			? bsearch_arg(&item->customer, found.values, found.n, sizeof(Datum), compare_data, set) : NULL;
+
+		if (item->source->filling &&
+			(its == NULL || DatumGetInt32(filled[its - found.values]) < item->source->id))
+			continue;
+		list->items[n++] = *item;
+	}
+	list->n = n;
+}
+
 /* Add the deltas to the facts rows, in key order, and note whom to judge. */
 static void
 apply_contributions(Firing *firing, bool nested)
 {
 	SourceSet  *set = firing->set;
 	int			n;
-	Delta	   *deltas = fold(firing, &n);
-	Datum	   *columns[7];
-	bool	   *first_null;
-	bool	   *last_null;
+	Delta	   *deltas;
+	const Oid	types[DELTA_COLUMNS] = {set->key_type, INT8OID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	INT8OID, NUMERICOID, NUMERICOID, NUMERICOID};
+	Datum	   *columns[DELTA_COLUMNS];
+	bool	   *undated_orders;
 	SPITupleTable *table;
 	uint64		nrows;
 	Values		undated = {0};
 	Values		orphans = {0};
 	Identity	caller;
 
+	pass_over_unfilled(firing);
+	deltas = fold(firing, &n);
 	if (n == 0)
 		return;
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < DELTA_COLUMNS; i++)
 		columns[i] = palloc(sizeof(Datum) * n);
-	first_null = palloc(sizeof(bool) * n);
-	last_null = palloc(sizeof(bool) * n);
+	undated_orders = palloc(sizeof(bool) * n);
 	for (int i = 0; i < n; i++)
 	{
 		columns[0][i] = deltas[i].customer;
@@ -1336,30 +1579,31 @@ apply_contributions(Firing *firing, bool nested)
 		columns[4][i] = TimestampTzGetDatum(deltas[i].last_new);
 		columns[5][i] = Int64GetDatum(deltas[i].number_of_returns);
 		columns[6][i] = deltas[i].amount_returned;
-		first_null[i] = last_null[i] = !deltas[i].orders_came;
+		columns[7][i] = deltas[i].items_bought;
+		columns[8][i] = deltas[i].items_returned;
+		undated_orders[i] = !deltas[i].orders_came;
 	}
 	segment_become(set->owner, &caller);
 	nrows = 0;
 	if (n == 1)
 	{
-		Datum		values[7];
-		char		nulls[8] = "       ";
+		Datum		values[DELTA_COLUMNS];
+		char		nulls[DELTA_COLUMNS + 1] = "         ";
 
-		for (int i = 0; i < 7; i++)
+		for (int i = 0; i < DELTA_COLUMNS; i++)
 			values[i] = columns[i][0];
-		nulls[3] = nulls[4] = first_null[0] ? 'n' : ' ';
-		add_one(set, values, nulls);
+		nulls[3] = nulls[4] = undated_orders[0] ? 'n' : ' ';
+		add_one(set, types, values, nulls);
 		nrows = SPI_processed;
 	}
 	if (nrows == 0)
 	{
-		Datum		arrays[7];
-		Oid			types[7] = {set->key_type, INT8OID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, NUMERICOID};
+		Datum		arrays[DELTA_COLUMNS];
 
-		for (int i = 0; i < 7; i++)
+		for (int i = 0; i < DELTA_COLUMNS; i++)
 			arrays[i] = PointerGetDatum(segment_array(types[i], columns[i],
-													  i == 3 ? first_null : i == 4 ? last_null : NULL, n));
-		add_many(set, arrays);
+													  i == 3 || i == 4 ? undated_orders : NULL, n));
+		add_many(set, types, arrays);
 		nrows = SPI_processed;
 	}
 	segment_resume(&caller);
@@ -1493,7 +1737,7 @@ static void
 process(Firing *firing, bool nested)
 {
 	SourceSet  *set = firing->set;
-	Oid			relid = RelationGetRelid(firing->trigger->tg_relation);
+	Oid			relid = firing->relid;
 	Source	   *customers = segment_customers_source(set);
 
 	firing->touched = palloc0(sizeof(Values) * Max(set->nsources, 1));
@@ -1504,7 +1748,7 @@ process(Firing *firing, bool nested)
 		if (source->relid != relid)
 			continue;
 		if (source->linked)
-			collect_column(firing, source->fields[FIELD_KEY].attno, &firing->touched[i]);
+			collect_column(firing, source->fields[segment_ledger_field(source)].attno, &firing->touched[i]);
 		else if (source->role == ROLE_CUSTOMERS)
 			collect_customers(firing, source);
 		else
@@ -1523,22 +1767,7 @@ process(Firing *firing, bool nested)
 				follow_link(firing, &set->sources[i], &set->sources[i].links[j]);
 		}
 	}
-	/* orders before returns: returns follow the orders that were looked at */
-	for (int i = 0; i < set->nsources; i++)
-	{
-		Source	   *source = &set->sources[i];
-
-		if (source->linked && source->role == ROLE_ORDERS && firing->touched[i].n > 0)
-		{
-			follow_orders(firing, source, &firing->touched[i]);
-			settle_linked(firing, source);
-		}
-	}
-	for (int i = 0; i < set->nsources; i++)
-	{
-		if (set->sources[i].linked && set->sources[i].role == ROLE_RETURNS)
-			settle_linked(firing, &set->sources[i]);
-	}
+	settle_linked(firing);
 	if (customers != NULL)
 		settle_customers(firing, customers);
 	apply_contributions(firing, nested);
@@ -1575,25 +1804,137 @@ is_attached(SourceSet *set, Oid relid, SourceRole *role, const char **name)
 /* how often a statement is followed anew because what is attached has changed */
 #define ATTEMPTS 10
 
+/* how rows of a partition become rows of the whole; kept while a query runs */
+typedef struct Shape
+{
+	Oid			root;
+	TupleDesc	desc;			/* of the whole */
+	TupleConversionMap *map;	/* NULL where the two are alike */
+} Shape;
+
 typedef struct Work
 {
+	FunctionCallInfo fcinfo;
 	TriggerData *trigger;
 	SourceSet  *set;
+	Oid			relid;			/* the table: of a partition, the whole */
 	bool		nested;
 	bool		refused;		/* the table is not ours to follow */
+	SubTransactionId subtransaction;
 } Work;
 
-static void
-fire(void *argument)
+/* The partitioned table that a table is part of, InvalidOid where it is none. */
+static Oid
+root_of(Relation relation)
 {
-	Work	   *work = argument;
-	Firing		firing = {0};
+	List	   *ancestors;
+
+	if (!relation->rd_rel->relispartition)
+		return InvalidOid;
+	ancestors = get_partition_ancestors(RelationGetRelid(relation));
+	return ancestors == NIL ? InvalidOid : llast_oid(ancestors);
+}
+
+/* The shape of the table that a trigger's rows belong to, made once a query. */
+static Shape *
+get_shape(FunctionCallInfo fcinfo, Relation relation, Oid root)
+{
+	Shape	   *shape = fcinfo->flinfo->fn_extra;
+	MemoryContext before;
+	Relation	whole;
+
+	if (shape != NULL && shape->root == root)
+		return shape;
+	before = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	shape = palloc0(sizeof(Shape));
+	shape->root = root;
+	whole = relation_open(root, AccessShareLock);
+	shape->desc = CreateTupleDescCopy(RelationGetDescr(whole));
+	relation_close(whole, NoLock);
+	if (root != RelationGetRelid(relation))
+		shape->map = convert_tuples_by_name(CreateTupleDescCopy(RelationGetDescr(relation)), shape->desc);
+	MemoryContextSwitchTo(before);
+	fcinfo->flinfo->fn_extra = shape;
+	return shape;
+}
+
+/* A row at hand as the only row of a tuplestore. */
+static Tuplestorestate *
+store_row(Shape *shape, TupleTableSlot *row)
+{
+	Tuplestorestate *store = tuplestore_begin_heap(true, false, work_mem);
+
+	if (shape->map == NULL)
+		tuplestore_puttupleslot(store, row);
+	else
+	{
+		TupleTableSlot *slot = MakeSingleTupleTableSlot(shape->desc, &TTSOpsVirtual);
+
+		tuplestore_puttupleslot(store, execute_attr_map_slot(shape->map->attrMap, row, slot));
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	return store;
+}
+
+/* Take the rows that the trigger was fired for, one or a statement's. */
+static void
+take_changed_rows(Firing *firing, Work *work)
+{
+	TriggerData *trigger = work->trigger;
+
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	{
+		Shape	   *shape = get_shape(work->fcinfo, trigger->tg_relation, work->relid);
+		bool		inserted = TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
+		bool		updated = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+
+		firing->desc = shape->desc;
+		if (!inserted)
+			firing->changed[0] = store_row(shape, trigger->tg_trigslot);
+		if (inserted || updated)
+			firing->changed[1] = store_row(shape, inserted ? trigger->tg_trigslot : trigger->tg_newslot);
+	}
+	else
+	{
+		firing->desc = RelationGetDescr(trigger->tg_relation);
+		firing->changed[0] = trigger->tg_oldtable;
+		firing->changed[1] = trigger->tg_newtable;
+	}
+}
+
+/*
+ * TRUNCATE of a partitioned table fires there and then for everything below it,
+ * with nothing written between: once is enough.
+ */
+static struct
+{
+	LocalTransactionId transaction;
+	SubTransactionId subtransaction;
+	Oid			relid;
+}			truncated;
+
+static bool
+is_truncated_already(Work *work)
+{
+	return OidIsValid(truncated.relid) && truncated.relid == work->relid &&
+		RelationGetRelid(work->trigger->tg_relation) != work->relid &&
+		truncated.transaction == my_local_xid() &&
+		truncated.subtransaction == work->subtransaction;
+}
+
+/* What a statement changed is followed, or there is nothing to follow. */
+static void
+follow(Work *work)
+{
+	Firing		firing = {.set = work->set, .event = work->trigger->tg_event};
 	SourceRole	role;
 	const char *name;
 
-	segment_connect(0);
-	work->set = segment_sources_acquire();
-	work->refused = !is_attached(work->set, RelationGetRelid(work->trigger->tg_relation), &role, &name);
+	work->relid = RelationGetRelid(work->trigger->tg_relation);
+	if (!is_attached(work->set, work->relid, &role, &name) &&
+		OidIsValid(root_of(work->trigger->tg_relation)))
+		work->relid = root_of(work->trigger->tg_relation);
+	work->refused = !is_attached(work->set, work->relid, &role, &name);
 	if (work->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -1601,18 +1942,38 @@ fire(void *argument)
 				 errdetail("Its trigger \"%s\" calls segment._source_changed(), which serves attached tables only.",
 						   work->trigger->tg_trigger->tgname),
 				 errhint("Drop the trigger, or attach the table.")));
-	firing.set = work->set;
-	firing.trigger = work->trigger;
-	firing.event = work->trigger->tg_event;
 	if (!OidIsValid(work->set->facts))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"segment.facts\" does not exist"),
 				 errhint("Restore it, or create the extension anew: DROP EXTENSION segment CASCADE; CREATE EXTENSION segment;")));
-	if (TRIGGER_FIRED_BY_TRUNCATE(firing.event))
-		source_truncated(&firing, name, role);
-	else
+	firing.relid = work->relid;
+	if (!TRIGGER_FIRED_BY_TRUNCATE(firing.event))
+	{
+		truncated.relid = InvalidOid;
+		take_changed_rows(&firing, work);
 		process(&firing, work->nested);
+	}
+	else if (!is_truncated_already(work))
+	{
+		source_truncated(&firing, name, role);
+		truncated.transaction = my_local_xid();
+		truncated.subtransaction = work->subtransaction;
+		truncated.relid = work->relid;
+	}
+}
+
+static void
+fire(void *argument)
+{
+	Work	   *work = argument;
+
+	segment_connect(0);
+	work->set = segment_sources_acquire();
+	if (!work->set->is_here || work->set->nsources == 0)
+		segment_stand_aside();	/* what a restore brought here is stale until it is recalculated */
+	else
+		follow(work);
 
 	/*
 	 * While we waited for a row somebody may have attached a table that has a
@@ -1631,17 +1992,16 @@ static void
 mark_failed(void *argument)
 {
 	Work	   *work = argument;
-	Oid			relid = RelationGetRelid(work->trigger->tg_relation);
 
 	segment_connect(0);
 	work->set = segment_sources_acquire();
 	for (int i = 0; i < work->set->nsources; i++)
 	{
 		Source	   *source = &work->set->sources[i];
-		bool		concerned = source->relid == relid;
+		bool		concerned = source->relid == work->relid;
 
 		for (int j = 0; j < source->nlinks; j++)
-			concerned |= source->links[j].relid == relid;
+			concerned |= source->links[j].relid == work->relid;
 		if (concerned)
 			segment_mark_stale(work->set, source->id, "a change could not be followed, see the server's log");
 	}
@@ -1649,27 +2009,37 @@ mark_failed(void *argument)
 	SPI_finish();
 }
 
-/* The trigger on attached and watched tables. */
+/* Whether a statement changed no row at all. */
+static bool
+is_empty(TriggerData *trigger)
+{
+	return TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) && !TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
+		(trigger->tg_newtable == NULL || tuplestore_tuple_count(trigger->tg_newtable) == 0) &&
+		(trigger->tg_oldtable == NULL || tuplestore_tuple_count(trigger->tg_oldtable) == 0);
+}
+
+/*
+ * The trigger on attached and watched tables: for each statement with its rows,
+ * or, on a partitioned table, for each row.
+ */
 Datum
 segment_source_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Work		work = {.trigger = trigger};
+	Work		work = {.fcinfo = fcinfo, .trigger = trigger};
 	ErrorData  *error = NULL;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"segment._source_changed\" must be fired AFTER, FOR EACH STATEMENT")));
-	if (!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
-		((trigger->tg_newtable == NULL || tuplestore_tuple_count(trigger->tg_newtable) == 0) &&
-		 (trigger->tg_oldtable == NULL || tuplestore_tuple_count(trigger->tg_oldtable) == 0)))
+				 errmsg("function \"segment._source_changed\" must be fired AFTER a statement or a row")));
+	if (is_empty(trigger))
 		return PointerGetDatum(NULL);
 
 	if (trigger_depth() > 1)
 		careful_in = my_local_xid();
 	work.nested = careful_in == my_local_xid();
+	work.subtransaction = GetCurrentSubTransactionId();
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
 	{
 		work.set = NULL;

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "recalculate.h"
 #include "row.h"
+#include "ruleset.h"
 #include "saved_plan.h"
 #include "stale.h"
 #include "standing.h"
@@ -53,7 +54,7 @@ typedef struct Recomputation
 	Tuplestorestate *differences;	/* verify(): rows to return */
 } Recomputation;
 
-#define TOTALS_COLUMNS 8
+#define TOTALS_COLUMNS 10
 
 static TupleDesc
 totals_desc(SourceSet *set)
@@ -68,23 +69,26 @@ totals_desc(SourceSet *set)
 	TupleDescInitEntry(desc, 6, "last_order_at", TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, 7, "number_of_returns", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 8, "amount_returned", NUMERICOID, -1, 0);
+	TupleDescInitEntry(desc, 9, "items_bought", NUMERICOID, -1, 0);
+	TupleDescInitEntry(desc, 10, "items_returned", NUMERICOID, -1, 0);
 	return desc;
 }
 
-/* rows of one source: (key, customer_id, order_key, amount, at, reason) or without order_key */
+/* rows of one source: (key, customer_id[, parent_key], amount, at, items, reason) */
 static TupleDesc
-rows_desc(SourceSet *set, Source *source, bool with_order_key)
+rows_desc(SourceSet *set, Source *source, bool with_parent_key)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(with_order_key ? 6 : 5);
+	TupleDesc	desc = CreateTemplateTupleDesc(with_parent_key ? 7 : 6);
+	FieldMapping *key = &source->fields[segment_ledger_field(source)];
 	int			n = 1;
 
-	TupleDescInitEntry(desc, n++, "key", source->fields[FIELD_KEY].mapped
-					   ? getBaseType(source->fields[FIELD_KEY].type) : TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, n++, "key", key->mapped ? getBaseType(key->type) : TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, n++, "customer_id", set->key_type, -1, 0);
-	if (with_order_key)
-		TupleDescInitEntry(desc, n++, "order_key", getBaseType(source->fields[FIELD_ORDER_KEY].type), -1, 0);
+	if (with_parent_key)
+		TupleDescInitEntry(desc, n++, "parent_key", getBaseType(source->fields[FIELD_PARENT_KEY].type), -1, 0);
 	TupleDescInitEntry(desc, n++, "amount", NUMERICOID, -1, 0);
 	TupleDescInitEntry(desc, n++, "at", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, n++, "items", NUMERICOID, -1, 0);
 	TupleDescInitEntry(desc, n++, "reason", TEXTOID, -1, 0);
 	return desc;
 }
@@ -151,31 +155,6 @@ not_anonymous(SourceSet *set, const char *expression)
 		? psprintf(" AND %s OPERATOR(pg_catalog.<>) ALL (%s)", expression, set->anonymous_sql) : "";
 }
 
-/* Why a row that should count does not, in the words of row.c. */
-static char *
-reason_sql(Source *source)
-{
-	StringInfoData sql;
-
-	if (source->role == ROLE_CUSTOMERS)
-		return "NULL::text";
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "CASE WHEN s.counts THEN NULL");
-	if (source->fields[FIELD_CURRENCY].mapped)
-		appendStringInfo(&sql, " WHEN s.currency IS NULL THEN 'currency is NULL'"
-						 " WHEN s.currency <> %s THEN 'currency is ' || s.currency",
-						 quote_literal_cstr(source->currency));
-	appendStringInfoString(&sql,
-						   " WHEN s.amount IS NULL THEN 'amount is NULL'"
-						   " WHEN s.at IS NULL THEN 'at is NULL'"
-						   " WHEN s.amount = 'NaN' THEN 'amount is NaN'"
-						   " WHEN s.amount = 'Infinity' OR s.amount = '-Infinity' THEN 'amount is infinite'"
-						   " WHEN s.amount <= -1e30 OR s.amount >= 1e30 THEN 'amount is not between -1e30 and 1e30'"
-						   " WHEN NOT isfinite(s.at) THEN 'at is infinite'"
-						   " ELSE 'at is not between the years 1 and 9999' END");
-	return sql.data;
-}
-
 static char *
 customer_sql(SourceSet *set, Source *source)
 {
@@ -186,18 +165,29 @@ customer_sql(SourceSet *set, Source *source)
 	return psprintf("NULL::%s", set->key_type_name);
 }
 
-/* Figures that a source's rows give: select list after the customer. */
-static const char *
-figures_sql(SourceRole role)
+/* Figures that a source's rows give: select list after the customer; items is an expression. */
+static char *
+figures_sql(Source *source, const char *items)
 {
-	switch (role)
+	const char *sum = psprintf("coalesce(sum(%s), 0)::numeric", items);
+
+	switch (source->role)
 	{
 		case ROLE_CUSTOMERS:
-			return "true, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, 0::bigint, 0::numeric";
+			return "true, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, 0::bigint, 0::numeric,"
+				" 0::numeric, 0::numeric";
 		case ROLE_ORDERS:
-			return "false, count(*), sum(s.amount), min(s.at), max(s.at), 0::bigint, 0::numeric";
+			return psprintf("false, count(*), sum(s.amount), min(s.at), max(s.at), 0::bigint, 0::numeric,"
+							" %s, 0::numeric", source->counts_items ? sum : "0::numeric");
 		case ROLE_RETURNS:
-			return "false, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, count(*), sum(s.amount)";
+			return psprintf("false, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, count(*), sum(s.amount),"
+							" 0::numeric, %s", source->counts_items ? sum : "0::numeric");
+		case ROLE_ORDER_LINES:
+			return psprintf("false, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, 0::bigint, 0::numeric,"
+							" %s, 0::numeric", sum);
+		case ROLE_RETURN_LINES:
+			return psprintf("false, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, 0::bigint, 0::numeric,"
+							" 0::numeric, %s", sum);
 	}
 	return NULL;
 }
@@ -238,7 +228,7 @@ totals_of_rows(Recomputation *work, Source *source)
 
 	run(work, work->set->owner,
 		psprintf("SELECT s.customer_id, %s FROM source_rows s WHERE s.reason IS NULL%s GROUP BY s.customer_id",
-				 figures_sql(source->role), only_asked(work, "s.customer_id")), work->totals);
+				 figures_sql(source, "s.items"), only_asked(work, "s.customer_id")), work->totals);
 	if (!work->writes || work->customers)
 		return;
 	left = tuplestore_begin_heap(false, false, work_mem);
@@ -252,8 +242,8 @@ totals_of_rows(Recomputation *work, Source *source)
 static void
 put_row(Recomputation *work, Source *source, Tuplestorestate *rows, TupleDesc desc, const Row *row)
 {
-	Datum		values[5] = {0};
-	bool		nulls[5] = {true, true, true, true, true};
+	Datum		values[6] = {0};
+	bool		nulls[6] = {true, true, true, true, true, true};
 
 	if (!row->counts && row->left_out == NULL)
 		return;
@@ -267,16 +257,21 @@ put_row(Recomputation *work, Source *source, Tuplestorestate *rows, TupleDesc de
 		nulls[1] = source->role == ROLE_CUSTOMERS && !row->has_key;
 		values[1] = source->role == ROLE_CUSTOMERS ? row->key : row->customer;
 	}
-	if (row->counts && source->role != ROLE_CUSTOMERS)
+	if (row->counts && row->amount != NULL)
 	{
 		nulls[2] = nulls[3] = false;
 		values[2] = NumericGetDatum(row->amount);
 		values[3] = TimestampTzGetDatum(row->at);
 	}
-	if (row->left_out)
+	if (row->counts && row->items != NULL)
 	{
 		nulls[4] = false;
-		values[4] = CStringGetTextDatum(row->left_out);
+		values[4] = NumericGetDatum(row->items);
+	}
+	if (row->left_out)
+	{
+		nulls[5] = false;
+		values[5] = CStringGetTextDatum(row->left_out);
 	}
 	tuplestore_putvalues(rows, desc, values, nulls);
 }
@@ -317,7 +312,7 @@ sum_direct(void *argument)
 
 	run(work, source->owner,
 		psprintf("SELECT %s, %s FROM %s s WHERE s.counts AND %s IS NOT NULL%s%s%s%s",
-				 customer, figures_sql(source->role), source->mapping_sql, raw,
+				 customer, figures_sql(source, "s.items"), source->mapping_sql, raw,
 				 only_asked(work, raw), not_anonymous(work->set, raw),
 				 source->role == ROLE_CUSTOMERS ? "" : " GROUP BY ",
 				 source->role == ROLE_CUSTOMERS ? "" : customer),
@@ -327,7 +322,7 @@ sum_direct(void *argument)
 			psprintf("SELECT left(%s, 200), left(%s, 200) FROM %s s"
 					 " WHERE s.counted AND NOT s.counts AND %s IS NOT NULL%s",
 					 source->fields[FIELD_KEY].mapped ? "coalesce(s.key::text, '')" : "''",
-					 reason_sql(source), source->mapping_sql, raw, not_anonymous(work->set, raw)),
+					 segment_reason_sql(source), source->mapping_sql, raw, not_anonymous(work->set, raw)),
 			direct->left);
 }
 
@@ -382,10 +377,85 @@ typedef struct LinkedWork
 	Tuplestorestate *rows;
 } LinkedWork;
 
+static void join_linked(void *argument);
+
+/* Type of a field as it is written in SQL. */
+static char *
+field_type(Source *source, SourceField field)
+{
+	return format_type_be_qualified(getBaseType(source->fields[field].type));
+}
+
+/*
+ * Rows "parents" (key, customer_id) of the parent that count, as its owner; with
+ * condition those among them for which it holds.
+ */
+static Tuplestorestate *
+name_parents(Recomputation *work, Source *parent, const char *condition)
+{
+	SourceSet  *set = work->set;
+	Tuplestorestate *parents = tuplestore_begin_heap(false, false, work_mem);
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
+
+	TupleDescInitEntry(desc, 1, "key", getBaseType(parent->fields[FIELD_KEY].type), -1, 0);
+	TupleDescInitEntry(desc, 2, "customer_id", set->key_type, -1, 0);
+	if (parent->parent >= 0)
+	{
+		LinkedWork	linked = {.work = work, .source = parent};
+		Tuplestorestate *rows = linked.rows = tuplestore_begin_heap(false, false, work_mem);
+
+		join_linked(&linked);
+		segment_name_rows("parent_rows", rows_desc(set, parent, false), rows);
+		run(work, set->owner, "SELECT r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL", parents);
+		forget_rows("parent_rows", rows);
+	}
+	else
+		run(work, parent->owner,
+			psprintf("SELECT p.key::%s, p.customer FROM (%s) p", field_type(parent, FIELD_KEY),
+					 segment_parents_sql(set, parent, condition)), parents);
+	segment_name_rows("parents", desc, parents);
+	return parents;
+}
+
+/*
+ * What a linked source's own rows say, as its owner: rows "raw_rows".  Lines
+ * without a key are added up per parent.
+ */
+static Tuplestorestate *
+name_raw_rows(Recomputation *work, Source *source, bool by_parent, const char *asked)
+{
+	SourceSet  *set = work->set;
+	const char *parent_key = segment_field_column(source->role, FIELD_PARENT_KEY);
+	const char *items = segment_field_column(source->role, FIELD_ITEMS);
+	Tuplestorestate *raw = tuplestore_begin_heap(false, false, work_mem);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (source->grouped)
+		appendStringInfo(&sql, "SELECT s.%1$s::%2$s, NULL::%3$s, s.%1$s::%2$s, NULL::numeric, NULL::timestamptz,"
+						 " sum(s.%4$s), %5$s FROM %6$s s WHERE s.counted AND s.%1$s IS NOT NULL%7$s GROUP BY s.%1$s, 7",
+						 parent_key, field_type(source, FIELD_PARENT_KEY), set->key_type_name, items,
+						 segment_reason_sql(source), source->mapping_sql, asked);
+	else
+	{
+		appendStringInfo(&sql, "SELECT s.key::%s, %s", field_type(source, FIELD_KEY), customer_sql(set, source));
+		if (by_parent)
+			appendStringInfo(&sql, ", s.%s::%s", parent_key, field_type(source, FIELD_PARENT_KEY));
+		appendStringInfo(&sql, ", %s, %s, %s, %s FROM %s s WHERE s.counted%s",
+						 source->fields[FIELD_AMOUNT].mapped ? "s.amount" : "NULL::numeric",
+						 source->fields[FIELD_AT].mapped ? "s.at" : "NULL::timestamptz",
+						 source->counts_items ? psprintf("s.%s", items) : "NULL::numeric",
+						 segment_reason_sql(source), source->mapping_sql, asked);
+	}
+	run(work, source->owner, sql.data, raw);
+	segment_name_rows("raw_rows", rows_desc(set, source, by_parent), raw);
+	return raw;
+}
+
 /*
  * Rows of a linked source with the meaning that other tables give them: the
- * source's rows as its owner, the orders they name as the owner of those, and
- * both put together as ourselves.
+ * source's rows as its owner, the parent's rows that they name as the owner of
+ * those, and both put together as ourselves.
  */
 static void
 join_linked(void *argument)
@@ -394,66 +464,43 @@ join_linked(void *argument)
 	Recomputation *work = linked->work;
 	SourceSet  *set = work->set;
 	Source	   *source = linked->source;
-	bool		by_order = source->order_source >= 0;
-	Source	   *orders = by_order ? &set->sources[source->order_source] : NULL;
-	TupleDesc	raw_desc = rows_desc(set, source, by_order);
-	Tuplestorestate *raw = tuplestore_begin_heap(false, false, work_mem);
-	Tuplestorestate *named = NULL;
-	Tuplestorestate *asked_orders = NULL;
-	bool		keyed = source->role == ROLE_CUSTOMERS || source->fields[FIELD_CUSTOMER].mapped;
+	bool		by_parent = source->parent >= 0;
+	Source	   *parent = by_parent ? &set->sources[source->parent] : NULL;
+	const char *keyed = source->role == ROLE_CUSTOMERS ? "s.key"
+		: source->fields[FIELD_CUSTOMER].mapped ? "s.customer" : NULL;
+	Tuplestorestate *raw;
+	Tuplestorestate *parents = NULL;
 	const char *asked = "";
 
-	if (work->customers && !by_order)
-		asked = only_asked(work, source->role == ROLE_CUSTOMERS ? "s.key" : "s.customer");
-	else if (work->customers)
+	if (segment_is_lines(source->role) && !by_parent)
+		return;					/* the table whose rows they name was dropped */
+	if (work->customers && !by_parent)
+		asked = only_asked(work, keyed);
+	else if (by_parent && (work->customers || parent->parent >= 0))
 	{
-		TupleDesc	asked_desc = CreateTemplateTupleDesc(1);
-
-		asked_orders = tuplestore_begin_heap(false, false, work_mem);
-		TupleDescInitEntry(asked_desc, 1, "key", getBaseType(orders->fields[FIELD_KEY].type), -1, 0);
-		run(work, orders->owner,
-			psprintf("SELECT o.key::%s FROM %s o WHERE o.customer = ANY ($1)",
-					 format_type_be_qualified(getBaseType(orders->fields[FIELD_KEY].type)),
-					 orders->mapping_sql), asked_orders);
-		segment_name_rows("asked_orders", asked_desc, asked_orders);
-		asked = psprintf(" AND (s.order_key IN (SELECT a.key FROM asked_orders a)%s)",
-						 keyed ? " OR s.customer = ANY ($1)" : "");
+		/* rows of the parent first: those of the customers asked for, or linked themselves */
+		parents = name_parents(work, parent, "o.customer = ANY ($1)");
+		if (work->customers)
+			asked = psprintf(" AND (s.%s IN (SELECT p.key FROM parents p)%s)",
+							 segment_field_column(source->role, FIELD_PARENT_KEY),
+							 keyed ? psprintf(" OR %s = ANY ($1)", keyed) : "");
 	}
-	run(work, source->owner,
-		psprintf("SELECT s.key::%s, %s, %s%s, %s, %s FROM %s s WHERE s.counted%s",
-				 format_type_be_qualified(getBaseType(source->fields[FIELD_KEY].type)),
-				 customer_sql(set, source),
-				 by_order ? psprintf("s.order_key::%s, ", format_type_be_qualified(getBaseType(source->fields[FIELD_ORDER_KEY].type))) : "",
-				 source->role == ROLE_CUSTOMERS ? "NULL::numeric" : "s.amount",
-				 source->role == ROLE_CUSTOMERS ? "NULL::timestamptz" : "s.at",
-				 reason_sql(source), source->mapping_sql, asked),
-		raw);
-	segment_name_rows("raw_rows", raw_desc, raw);
-
-	if (by_order)
+	raw = name_raw_rows(work, source, by_parent, asked);
+	if (by_parent && (parents == NULL || (work->customers && keyed && parent->parent < 0)))
 	{
-		TupleDesc	named_desc = CreateTemplateTupleDesc(2);
-
-		named = tuplestore_begin_heap(false, false, work_mem);
-		TupleDescInitEntry(named_desc, 1, "key", getBaseType(orders->fields[FIELD_KEY].type), -1, 0);
-		TupleDescInitEntry(named_desc, 2, "customer_id", set->key_type, -1, 0);
-		run(work, orders->owner,
-			psprintf("SELECT o.key::%s, o.customer::%s FROM %s o"
-					 " WHERE o.counts AND o.key IN (SELECT r.order_key FROM raw_rows r)",
-					 format_type_be_qualified(getBaseType(orders->fields[FIELD_KEY].type)),
-					 set->key_type_name, orders->mapping_sql), named);
-		segment_name_rows("named_orders", named_desc, named);
+		/* a row of its own customer may name a row of somebody else */
+		forget_rows("parents", parents);
+		parents = name_parents(work, parent, "o.key IN (SELECT r.parent_key FROM raw_rows r)");
 	}
 	run(work, set->owner,
-		psprintf("SELECT * FROM (SELECT r.key, %s AS customer_id, r.amount, r.at, r.reason FROM raw_rows r%s) s"
+		psprintf("SELECT * FROM (SELECT r.key, %s AS customer_id, r.amount, r.at, r.items, r.reason FROM raw_rows r%s) s"
 				 " WHERE s.customer_id IS NOT NULL%s%s",
-				 by_order ? "coalesce(r.customer_id, o.customer_id)" : "r.customer_id",
-				 by_order ? " LEFT JOIN named_orders o ON o.key = r.order_key"
-				 " WHERE r.order_key IS NULL OR o.key IS NOT NULL" : "",
+				 by_parent ? "coalesce(r.customer_id, p.customer_id)" : "r.customer_id",
+				 by_parent ? " LEFT JOIN parents p ON p.key = r.parent_key"
+				 " WHERE r.parent_key IS NULL OR p.key IS NOT NULL" : "",
 				 only_asked(work, "s.customer_id"), not_anonymous(set, "s.customer_id")),
 		linked->rows);
-	forget_rows("named_orders", named);
-	forget_rows("asked_orders", asked_orders);
+	forget_rows("parents", parents);
 	forget_rows("raw_rows", raw);
 }
 
@@ -467,8 +514,8 @@ read_linked_rows(Recomputation *work, Source *source, Tuplestorestate *rows, Tup
 	Rows		read = {0};
 
 	run(work, source->owner,
-		psprintf("SELECT t.%s FROM %s t",
-				 quote_identifier(get_attname(source->relid, source->fields[FIELD_KEY].attno, false)),
+		psprintf("SELECT DISTINCT t.%1$s FROM %2$s t WHERE t.%1$s IS NOT NULL",
+				 quote_identifier(get_attname(source->relid, source->fields[segment_ledger_field(source)].attno, false)),
 				 source->name), NULL);
 	table = SPI_tuptable;
 	n = (int) SPI_processed;
@@ -493,14 +540,15 @@ write_ledger(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("DELETE FROM segment.counted_%d c WHERE NOT EXISTS (SELECT FROM source_rows s"
 				 " WHERE s.reason IS NULL AND s.key = c.key AND s.customer_id = c.customer_id"
-				 " AND s.amount = c.amount AND s.at = c.at)%s", source->id, asked), NULL);
+				 " AND (s.amount, s.at, s.items) IS NOT DISTINCT FROM (c.amount, c.at, c.items))%s",
+				 source->id, asked), NULL);
 	run(work, work->set->owner,
-		psprintf("INSERT INTO segment.counted_%1$d AS c (key, customer_id, amount, at)"
-				 " SELECT s.key, s.customer_id, s.amount, s.at FROM source_rows s"
+		psprintf("INSERT INTO segment.counted_%1$d AS c (key, customer_id, amount, at, items)"
+				 " SELECT s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s"
 				 " WHERE s.reason IS NULL%2$s AND NOT EXISTS (SELECT FROM segment.counted_%1$d c"
 				 " WHERE c.key = s.key AND c.customer_id = s.customer_id)"
 				 " ON CONFLICT (key) DO UPDATE SET customer_id = excluded.customer_id,"
-				 " amount = excluded.amount, at = excluded.at",
+				 " amount = excluded.amount, at = excluded.at, items = excluded.items",
 				 source->id, only_asked(work, "s.customer_id")), NULL);
 }
 
@@ -509,12 +557,14 @@ static void
 compare_ledger(Recomputation *work, Source *source)
 {
 	run(work, work->set->owner,
-		psprintf("SELECT coalesce(c.customer_id, s.customer_id), %s || coalesce(c.key, s.key)::text,"
-				 " c.amount::text, s.amount::text"
-				 " FROM segment.counted_%d c FULL JOIN (SELECT * FROM source_rows r WHERE r.reason IS NULL) s"
+		psprintf("SELECT coalesce(c.customer_id, s.customer_id), %2$s || coalesce(c.key, s.key)::text,"
+				 " c.%1$s::text, s.%1$s::text"
+				 " FROM segment.counted_%3$d c FULL JOIN (SELECT * FROM source_rows r WHERE r.reason IS NULL) s"
 				 " ON s.key = c.key"
-				 " WHERE (c.customer_id, c.amount, c.at) IS DISTINCT FROM (s.customer_id, s.amount, s.at)",
-				 quote_literal_cstr(psprintf("row of %s with key ", source->name)), source->id),
+				 " WHERE (c.customer_id, c.amount, c.at, c.items) IS DISTINCT FROM (s.customer_id, s.amount, s.at, s.items)",
+				 segment_is_lines(source->role) ? "items" : "amount",
+				 quote_literal_cstr(psprintf(source->grouped ? "rows of %s that name " : "row of %s with key ", source->name)),
+				 source->id),
 		work->differences);
 }
 
@@ -560,7 +610,7 @@ compute(Recomputation *work)
 	run(work, work->set->owner,
 		"SELECT t.customer_id, bool_or(t.is_customer), sum(t.number_of_orders)::bigint,"
 		" sum(t.amount_ordered), min(t.first_order_at), max(t.last_order_at),"
-		" sum(t.number_of_returns)::bigint, sum(t.amount_returned)"
+		" sum(t.number_of_returns)::bigint, sum(t.amount_returned), sum(t.items_bought), sum(t.items_returned)"
 		" FROM totals t GROUP BY t.customer_id", work->computed);
 	forget_rows("totals", work->totals);
 	segment_name_rows("computed", work->totals_desc, work->computed);
@@ -583,10 +633,16 @@ tell_filled(Recomputation *work, Source *source)
 	SPITupleTable *table;
 
 	run(work, work->set->owner,
-		"SELECT count(*), coalesce(sum(c.number_of_orders + c.number_of_returns), 0) FROM computed c", NULL);
+		"SELECT count(*), coalesce(sum(c.number_of_orders + c.number_of_returns), 0),"
+		" coalesce(sum(c.items_bought + c.items_returned), 0) FROM computed c", NULL);
 	table = SPI_tuptable;
 	if (source->role == ROLE_CUSTOMERS)
 		ereport(NOTICE, (errmsg("attached %s as customers: %s of them count", source->name,
+								SPI_getvalue(table->vals[0], table->tupdesc, 1))));
+	else if (segment_is_lines(source->role))
+		ereport(NOTICE, (errmsg("attached %s as %s: %s items count, of %s customers", source->name,
+								segment_role_name(source->role),
+								SPI_getvalue(table->vals[0], table->tupdesc, 3),
 								SPI_getvalue(table->vals[0], table->tupdesc, 1))));
 	else
 		ereport(NOTICE, (errmsg("attached %s as %s: %s rows count, of %s customers", source->name,
@@ -613,7 +669,7 @@ segment_fill(SourceSet *set, Source *source)
 	compute(&work);
 	run(&work, set->owner,
 		psprintf("INSERT INTO segment.facts AS f (customer_id, is_customer, number_of_orders, amount_ordered,"
-				 " first_order_at, last_order_at, number_of_returns, amount_returned)"
+				 " first_order_at, last_order_at, number_of_returns, amount_returned, items_bought, items_returned)"
 				 " SELECT c.* FROM computed c ORDER BY c.customer_id%s"
 				 " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1,"
 				 " is_customer = f.is_customer OR excluded.is_customer,"
@@ -622,12 +678,15 @@ segment_fill(SourceSet *set, Source *source)
 				 " first_order_at = least(f.first_order_at, excluded.first_order_at),"
 				 " last_order_at = greatest(f.last_order_at, excluded.last_order_at),"
 				 " number_of_returns = f.number_of_returns + excluded.number_of_returns,"
-				 " amount_returned = f.amount_returned + excluded.amount_returned", set->key_order), NULL);
+				 " amount_returned = f.amount_returned + excluded.amount_returned,"
+				 " items_bought = f.items_bought + excluded.items_bought,"
+				 " items_returned = f.items_returned + excluded.items_returned", set->key_order), NULL);
 	before = tuplestore_begin_heap(true, false, work_mem);
 	run(&work, set->owner,
 		"SELECT f.customer_id, f.is_customer, f.number_of_orders - c.number_of_orders,"
 		" f.amount_ordered - c.amount_ordered, NULL::timestamptz, NULL::timestamptz,"
-		" f.number_of_returns - c.number_of_returns, f.amount_returned - c.amount_returned"
+		" f.number_of_returns - c.number_of_returns, f.amount_returned - c.amount_returned,"
+		" f.items_bought - c.items_bought, f.items_returned - c.items_returned"
 		" FROM segment.facts f JOIN computed c ON c.customer_id = f.customer_id", before);
 	segment_name_rows("facts_before", work.totals_desc, before);
 	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)", true,
@@ -663,27 +722,32 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 	run(&work, set->owner,
 		psprintf("SELECT coalesce(f.customer_id, c.customer_id), coalesce(f.is_customer, false),"
 				 " coalesce(f.number_of_orders, 0), coalesce(f.amount_ordered, 0), f.first_order_at, f.last_order_at,"
-				 " coalesce(f.number_of_returns, 0), coalesce(f.amount_returned, 0)"
+				 " coalesce(f.number_of_returns, 0), coalesce(f.amount_returned, 0),"
+				 " coalesce(f.items_bought, 0), coalesce(f.items_returned, 0)"
 				 " FROM (SELECT * FROM segment.facts f WHERE true%s) f FULL JOIN computed c ON c.customer_id = f.customer_id"
 				 " WHERE (coalesce(f.is_customer, false), coalesce(f.number_of_orders, 0), coalesce(f.amount_ordered, 0),"
-				 " f.first_order_at, f.last_order_at, coalesce(f.number_of_returns, 0), coalesce(f.amount_returned, 0))"
+				 " f.first_order_at, f.last_order_at, coalesce(f.number_of_returns, 0), coalesce(f.amount_returned, 0),"
+				 " coalesce(f.items_bought, 0), coalesce(f.items_returned, 0))"
 				 " IS DISTINCT FROM"
 				 " (coalesce(c.is_customer, false), coalesce(c.number_of_orders, 0), coalesce(c.amount_ordered, 0),"
-				 " c.first_order_at, c.last_order_at, coalesce(c.number_of_returns, 0), coalesce(c.amount_returned, 0))",
+				 " c.first_order_at, c.last_order_at, coalesce(c.number_of_returns, 0), coalesce(c.amount_returned, 0),"
+				 " coalesce(c.items_bought, 0), coalesce(c.items_returned, 0))",
 				 asked), before);
 	segment_name_rows("facts_before", work.totals_desc, before);
 	run(&work, set->owner,
 		psprintf("INSERT INTO segment.facts AS f (customer_id, is_customer, number_of_orders, amount_ordered,"
-				 " first_order_at, last_order_at, number_of_returns, amount_returned)"
+				 " first_order_at, last_order_at, number_of_returns, amount_returned, items_bought, items_returned)"
 				 " SELECT b.customer_id, coalesce(c.is_customer, false), coalesce(c.number_of_orders, 0),"
 				 " coalesce(c.amount_ordered, 0), c.first_order_at, c.last_order_at,"
-				 " coalesce(c.number_of_returns, 0), coalesce(c.amount_returned, 0)"
+				 " coalesce(c.number_of_returns, 0), coalesce(c.amount_returned, 0),"
+				 " coalesce(c.items_bought, 0), coalesce(c.items_returned, 0)"
 				 " FROM facts_before b LEFT JOIN computed c ON c.customer_id = b.customer_id"
 				 " ORDER BY b.customer_id%s"
 				 " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1, is_customer = excluded.is_customer,"
 				 " number_of_orders = excluded.number_of_orders, amount_ordered = excluded.amount_ordered,"
 				 " first_order_at = excluded.first_order_at, last_order_at = excluded.last_order_at,"
-				 " number_of_returns = excluded.number_of_returns, amount_returned = excluded.amount_returned"
+				 " number_of_returns = excluded.number_of_returns, amount_returned = excluded.amount_returned,"
+				 " items_bought = excluded.items_bought, items_returned = excluded.items_returned"
 				 " RETURNING f.customer_id", set->key_order), wrong);
 	forget_rows("computed", work.computed);
 
@@ -704,7 +768,7 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 	run(&work, set->owner,
 		psprintf("DELETE FROM segment.facts f WHERE NOT f.is_customer"
 				 " AND f.number_of_orders = 0 AND f.number_of_returns = 0"
-				 " AND f.amount_ordered = 0 AND f.amount_returned = 0"
+				 " AND f.amount_ordered = 0 AND f.amount_returned = 0 AND f.items_bought = 0 AND f.items_returned = 0"
 				 " AND NOT EXISTS (SELECT FROM segment.changes h WHERE h.customer_id = f.customer_id)%s", asked), NULL);
 	segment_name_rows("wrong", wrong_desc, wrong);
 	run(&work, set->owner, "SELECT count(DISTINCT w.customer_id) FROM wrong w", NULL);
@@ -822,31 +886,142 @@ forget_dropped_sources(SourceSet *set)
 	segment_resume(&caller);
 }
 
+/*
+ * The marks that a recalculation will clear: those seen before it reads its
+ * first row.  A mark of a transaction still open then may be about a row that
+ * has not been seen.
+ */
+static Datum
+read_stale_marks(SourceSet *set, MemoryContext context)
+{
+	MemoryContext before;
+	Identity	caller;
+	Datum		marks;
+	bool		isnull;
+
+	segment_become(set->owner, &caller);
+	segment_execute("SELECT coalesce(array_agg(m::text), '{}') FROM segment.stale_marks m");
+	segment_resume(&caller);
+	before = MemoryContextSwitchTo(context);
+	marks = PointerGetDatum(DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	MemoryContextSwitchTo(before);
+	return marks;
+}
+
+static bool
+is_filling(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].filling)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Attaching locks segment.attachments before segment.facts: so does whoever ends
+ * a filling.  Called before what is attached is read.
+ */
+static void
+lock_attachments_if_filling(void)
+{
+	Identity	caller;
+	bool		isnull;
+
+	segment_become(segment_owner(), &caller);
+	segment_execute_latest("SELECT EXISTS (SELECT FROM segment.attachments a WHERE a.filling)");
+	if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
+		segment_execute("LOCK TABLE segment.attachments IN ROW EXCLUSIVE MODE");
+	segment_resume(&caller);
+}
+
+/*
+ * Everything has been computed again: clear the marks seen beforehand, mark
+ * what is still amiss, and let sources up to an id that were being filled be
+ * followed like the rest; then the caller has locked segment.attachments, and
+ * segment.facts in SHARE ROW EXCLUSIVE.
+ */
+static void
+declare_exact(SourceSet *set, Datum marks, int filled)
+{
+	Oid			types[1] = {TEXTARRAYOID};
+	Identity	caller;
+
+	segment_become(set->owner, &caller);
+	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
+						 1, types, &marks, NULL, false, NULL, NULL);
+	if (filled > 0)
+		segment_execute(psprintf("UPDATE segment.attachments SET filling = false WHERE filling AND id <= %d", filled));
+	segment_resume(&caller);
+	segment_marks_cleared();
+	segment_mark_faults(set, NIL);
+}
+
+/*
+ * State that a restore has brought here becomes this database's own.  The
+ * caller keeps everyone out who judges; see segment_stand_aside().
+ */
+static void
+adopt_state(SourceSet *set)
+{
+	Identity	caller;
+
+	if (set->is_here)
+		return;
+	segment_become(set->owner, &caller);
+	segment_execute("DELETE FROM segment.epoch");
+	segment_execute("INSERT INTO segment.epoch (system_identifier, database)"
+					" SELECT d.system_identifier, d.database FROM segment._database() d");
+	segment_resume(&caller);
+}
+
+/* Rules that a restore has loaded are looked at now that they are all here. */
+static void
+require_valid_rules(SourceSet *set)
+{
+	const Ruleset *ruleset;
+	StringInfoData what,
+				detail,
+				hint;
+
+	if (set->is_here)
+		return;
+	initStringInfo(&what);
+	initStringInfo(&detail);
+	initStringInfo(&hint);
+	ruleset = segment_ruleset(set->owner);
+	if (segment_ruleset_fault(ruleset, &what, &detail, &hint) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXCLUSION_VIOLATION),
+				 errmsg_internal("%s", what.data),
+				 errdetail_internal("%s", detail.data),
+				 errhint("%s", hint.data)));
+}
+
 /* segment.recalculate() */
 Datum
 segment_recalculate(PG_FUNCTION_ARGS)
 {
 	SourceSet  *set;
+	Datum		marks;
 	uint64		n;
 
 	segment_require_read_committed("recalculate");
 	refuse_in_trigger("recalculate");
 	segment_connect(0);
+	lock_attachments_if_filling();
 	segment_lock_facts();		/* before what is attached is read: it stays so */
 	set = segment_sources_acquire();
 	require_customers(set);
 	segment_refuse_in_use(set, "recalculate");
 	forget_dropped_sources(set);
 	set = reacquire(set);
+	require_valid_rules(set);
+	marks = read_stale_marks(set, CurrentMemoryContext);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
-	{
-		Identity	caller;
-
-		segment_become(set->owner, &caller);
-		segment_execute("DELETE FROM segment.stale_marks");
-		segment_marks_cleared();
-		segment_resume(&caller);
-	}
+	adopt_state(set);
+	declare_exact(set, marks, is_filling(set) ? set->newest : 0);
 	segment_sources_release();
 	SPI_finish();
 	PG_RETURN_INT64((int64) n);
@@ -854,7 +1029,9 @@ segment_recalculate(PG_FUNCTION_ARGS)
 
 /*
  * Write the facts rows of customers, in key order, so that whoever else is
- * about to judge them waits for us or we for them.
+ * about to judge them waits for us or we for them.  The row says what the
+ * computation that follows will have seen: all sources there are now, and every
+ * transaction that is not running any more.
  */
 static void
 bump_customers(SourceSet *set, Datum customers)
@@ -862,10 +1039,12 @@ bump_customers(SourceSet *set, Datum customers)
 	Identity	caller;
 
 	segment_become(set->owner, &caller);
-	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id)"
-								  " SELECT DISTINCT k.k%1$s FROM unnest($1) AS k(k) WHERE k.k IS NOT NULL%2$s ORDER BY 1"
-								  " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1",
-								  set->key_order, not_anonymous(set, "k.k")),
+	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id, filled, checked)"
+								  " SELECT DISTINCT k.k%1$s, %3$d, pg_snapshot_xmin(pg_current_snapshot())"
+								  " FROM unnest($1) AS k(k) WHERE k.k IS NOT NULL%2$s ORDER BY 1"
+								  " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1,"
+								  " filled = excluded.filled, checked = excluded.checked",
+								  set->key_order, not_anonymous(set, "k.k"), set->newest),
 						 1, &set->key_array_type, &customers, NULL, false, NULL, NULL);
 	segment_resume(&caller);
 }
@@ -893,42 +1072,92 @@ segment_recalculate_customers(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) n);
 }
 
-/* Give every key that any source names a facts row, so that batches cover them all. */
-static void
-add_missing_customers(SourceSet *set)
+/* a recalculation in batches */
+typedef struct Batches
 {
-	Recomputation work;
+	SourceSet  *set;
+	MemoryContext context;		/* outlives the transactions */
+	int			size;
+	int			filled;			/* customers are to be filled up to this source; 0: nothing is filling */
+	bool		resumed;		/* only those whom a mark still concerns */
+	Datum		marks;
+	Datum	   *missing;		/* keys that sources name and that have no facts row */
+	int			nmissing;
+	TimestampTz start;
+	int64		total;
+	int64		done;
+	uint64		wrong;
+} Batches;
 
-	begin_recomputation(&work, set, (Datum) 0, true);
-	work.writes = false;		/* only look */
+/* Keys that any source names and that have no facts row: found without a lock. */
+static void
+find_missing_customers(Batches *batches)
+{
+	SourceSet  *set = batches->set;
+	Recomputation work;
+	SPITupleTable *table;
+	MemoryContext before;
+
+	begin_recomputation(&work, set, (Datum) 0, false);
 	work.differences = tuplestore_begin_heap(false, false, work_mem);
 	for (int i = 0; i < set->nsources; i++)
 		totals_of_source(&work, &set->sources[i]);
-	work.writes = true;
 	compute(&work);
 	run(&work, set->owner,
-		psprintf("INSERT INTO segment.facts (customer_id) SELECT c.customer_id FROM computed c"
+		psprintf("SELECT c.customer_id FROM computed c"
 				 " WHERE NOT EXISTS (SELECT FROM segment.facts f WHERE f.customer_id = c.customer_id)"
-				 " ORDER BY c.customer_id%s ON CONFLICT DO NOTHING", set->key_order), NULL);
+				 " ORDER BY c.customer_id%s", set->key_order), NULL);
+	table = SPI_tuptable;
+	batches->nmissing = (int) SPI_processed;
+	before = MemoryContextSwitchTo(batches->context);
+	batches->missing = MemoryContextAllocHuge(batches->context, sizeof(Datum) * (Size) Max(batches->nmissing, 1));
+	for (int i = 0; i < batches->nmissing; i++)
+	{
+		bool		isnull;
+
+		batches->missing[i] = segment_copy_customer(set, SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull));
+	}
+	MemoryContextSwitchTo(before);
 	forget_rows("computed", work.computed);
 	tuplestore_end(work.differences);
 }
 
+/* "AND the customer is still to be done" */
+static const char *
+still_to_do(Batches *batches)
+{
+	StringInfoData sql;
+
+	if (batches->filled == 0 && !batches->resumed)
+		return "";
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, " AND (");
+	if (batches->filled > 0)
+		appendStringInfo(&sql, "f.filled < %d", batches->filled);
+	if (batches->resumed)
+		appendStringInfo(&sql, "%sf.checked IS NULL OR f.checked <= (SELECT m.xid FROM segment.stale_marks m"
+						 " WHERE m::text = ANY ($3) ORDER BY m.xid DESC LIMIT 1)",
+						 batches->filled > 0 ? " OR " : "");
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
 /* The next batch of keys after the last one, as an array; false where there are no more. */
 static bool
-next_batch(SourceSet *set, bool first, Datum last, int size, Datum *batch, int *n)
+next_batch(Batches *batches, bool first, Datum last, Datum *batch, int *n)
 {
+	SourceSet  *set = batches->set;
 	Identity	caller;
 	bool		isnull;
-	Oid			types[2] = {set->key_type, INT4OID};
-	Datum		values[2] = {last, Int32GetDatum(size)};
-	char		nulls[2] = {first ? 'n' : ' ', ' '};
+	Oid			types[3] = {set->key_type, INT4OID, TEXTARRAYOID};
+	Datum		values[3] = {last, Int32GetDatum(batches->size), batches->marks};
+	char		nulls[4] = {first ? 'n' : ' ', ' ', ' ', '\0'};
 
 	segment_become(set->owner, &caller);
-	segment_execute_with("SELECT array_agg(k.customer_id), count(*)::integer FROM"
-						 " (SELECT f.customer_id FROM segment.facts f WHERE $1 IS NULL OR f.customer_id > $1"
-						 " ORDER BY f.customer_id LIMIT $2) k",
-						 2, types, values, nulls, false, NULL, NULL);
+	segment_execute_with(psprintf("SELECT array_agg(k.customer_id), count(*)::integer FROM"
+								  " (SELECT f.customer_id FROM segment.facts f WHERE ($1 IS NULL OR f.customer_id > $1)%s"
+								  " ORDER BY f.customer_id LIMIT $2) k", still_to_do(batches)),
+						 3, types, values, nulls, false, NULL, NULL);
 	segment_resume(&caller);
 	*batch = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	*n = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
@@ -936,75 +1165,58 @@ next_batch(SourceSet *set, bool first, Datum last, int size, Datum *batch, int *
 }
 
 static int64
-count_facts(SourceSet *set)
+count_to_do(Batches *batches)
 {
 	Identity	caller;
 	bool		isnull;
+	Oid			types[3] = {INT4OID, INT4OID, TEXTARRAYOID};
+	Datum		values[3] = {0, 0, batches->marks};
 
-	segment_become(set->owner, &caller);
-	segment_execute("SELECT count(*) FROM segment.facts");
+	segment_become(batches->set->owner, &caller);
+	segment_execute_with(psprintf("SELECT count(*) FROM segment.facts f WHERE $1 = $2%s", still_to_do(batches)),
+						 3, types, values, NULL, false, NULL, NULL);
 	segment_resume(&caller);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/*
- * The marks that a run in batches will clear: those seen before its first
- * batch.  A mark of a transaction still open then may be about a customer whose
- * batch is done.
- */
-static Datum
-read_stale_marks(SourceSet *set, MemoryContext context)
-{
-	MemoryContext before;
-	Identity	caller;
-	Datum		marks;
-	bool		isnull;
-
-	segment_become(set->owner, &caller);
-	segment_execute("SELECT coalesce(array_agg(m::text), '{}') FROM segment.stale_marks m");
-	segment_resume(&caller);
-	before = MemoryContextSwitchTo(context);
-	marks = PointerGetDatum(DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
-	MemoryContextSwitchTo(before);
-	return marks;
-}
-
+/* Commit what was done, and go on with what is attached then. */
 static void
-clear_stale_marks(SourceSet *set, Datum marks)
+next_transaction(Batches *batches)
 {
-	Oid			types[1] = {TEXTARRAYOID};
-	Identity	caller;
-
-	segment_become(set->owner, &caller);
-	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
-						 1, types, &marks, NULL, false, NULL, NULL);
-	segment_marks_cleared();
-	segment_resume(&caller);
-}
-
-/* Recalculate one batch and commit it. */
-static uint64
-recalculate_batch(SourceSet **set, Datum batch)
-{
-	uint64		wrong;
-
-	bump_customers(*set, batch);
-	*set = reacquire(*set);
-	wrong = segment_recompute(*set, batch, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
 	SPI_commit();
 	keep_detach_out();
-	*set = segment_sources_acquire();
-	return wrong;
+	batches->set = segment_sources_acquire();
+	require_customers(batches->set);
+}
+
+/* Recalculate one batch and commit it. */
+static void
+recalculate_batch(Batches *batches, Datum batch, int n)
+{
+	double		elapsed;
+
+	bump_customers(batches->set, batch);
+	batches->set = reacquire(batches->set);
+	batches->wrong += segment_recompute(batches->set, batch, batches->filled > 0 ? CAUSE_ATTACH : CAUSE_RECALCULATION, NULL);
+	next_transaction(batches);
+	batches->done += n;
+	elapsed = (double) (GetCurrentTimestamp() - batches->start) / USECS_PER_SEC;
+	ereport(INFO,
+			(errmsg("recalculated %lld of %lld customers (%d %%), %llu were not right, about %.0f s remain",
+					(long long) batches->done, (long long) Max(batches->total, batches->done),
+					(int) (batches->done * 100 / Max(batches->total, batches->done)), (unsigned long long) batches->wrong,
+					Max(batches->total - batches->done, 0) * elapsed / batches->done)));
 }
 
 /* Largest key of a batch, copied to where it outlives the commit. */
 static Datum
-last_of(SourceSet *set, Datum batch, MemoryContext context)
+last_of(Batches *batches, Datum batch)
 {
+	SourceSet  *set = batches->set;
 	Datum	   *keys;
 	int			n;
-	MemoryContext before = MemoryContextSwitchTo(context);
+	MemoryContext before = MemoryContextSwitchTo(batches->context);
 	Datum		last;
 
 	deconstruct_array(DatumGetArrayTypeP(batch), set->key_type, set->key_cache->typlen,
@@ -1014,21 +1226,84 @@ last_of(SourceSet *set, Datum batch, MemoryContext context)
 	return last;
 }
 
+/* Customers without facts rows, a batch at a time. */
+static void
+recalculate_missing(Batches *batches)
+{
+	for (int from = 0; from < batches->nmissing; from += batches->size)
+	{
+		int			n = Min(batches->size, batches->nmissing - from);
+
+		recalculate_batch(batches, PointerGetDatum(segment_array(batches->set->key_type, &batches->missing[from], NULL, n)), n);
+	}
+}
+
+/* Customers with facts rows that are still to be done, in key order. */
+static void
+recalculate_present(Batches *batches)
+{
+	Datum		last = (Datum) 0;
+	Datum		batch;
+	int			n;
+	bool		first = true;
+
+	while (next_batch(batches, first, last, &batch, &n))
+	{
+		last = last_of(batches, batch);
+		first = false;
+		recalculate_batch(batches, batch, n);
+	}
+}
+
+/*
+ * The end.  Where something was being filled, with everyone kept out who judges:
+ * the few customers who came meanwhile, and then nobody is passed over any more.
+ */
+static void
+finish_batches(Batches *batches)
+{
+	if (batches->filled > 0)
+	{
+		Datum		batch;
+		int			n;
+
+		segment_sources_release();
+		SPI_commit();			/* locks anew, in their order */
+		lock_attachments_if_filling();
+		segment_lock_facts();
+		batches->set = segment_sources_acquire();
+		require_customers(batches->set);
+		batches->size = INT_MAX;
+		batches->resumed = false;
+		if (next_batch(batches, true, (Datum) 0, &batch, &n))
+		{
+			bump_customers(batches->set, batch);
+			batches->wrong += segment_recompute(batches->set, batch, CAUSE_ATTACH, NULL);
+		}
+	}
+	declare_exact(batches->set, batches->marks, batches->filled);
+}
+
+/* What a restore has brought here is followed from now on, and stale until it is done. */
+static void
+adopt_as_stale(Batches *batches)
+{
+	if (batches->set->is_here)
+		return;
+	segment_lock_facts();
+	batches->set = reacquire(batches->set);
+	require_valid_rules(batches->set);
+	for (int i = 0; i < batches->set->nsources; i++)
+		segment_mark_stale(batches->set, batches->set->sources[i].id, "the state was restored from another database");
+	adopt_state(batches->set);
+	next_transaction(batches);
+}
+
 /* CALL segment.recalculate_in_batches() */
 Datum
 segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 {
-	int			size = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
-	MemoryContext context;
-	SourceSet  *set;
-	TimestampTz start;
-	Datum		last = (Datum) 0;
-	Datum		marks;
-	Datum		batch;
-	int			n;
-	int64		total;
-	int64		done = 0;
-	uint64		wrong = 0;
+	Batches		batches = {.size = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0)};
 
 	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		((CallContext *) fcinfo->context)->atomic)
@@ -1036,39 +1311,29 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("segment.recalculate_in_batches() commits after each batch and cannot run inside a transaction block"),
 				 errhint("CALL it on its own, or use segment.recalculate().")));
-	if (size < 1)
+	if (batches.size < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("batch_size must be at least 1, not %d", size)));
+				 errmsg("batch_size must be at least 1, not %d", batches.size),
+				 errhint("It is a number of customers, such as 10000.")));
 	segment_require_read_committed("recalculate");
 	segment_connect(SPI_OPT_NONATOMIC);
-	context = AllocSetContextCreate(PortalContext, "segment batches", ALLOCSET_SMALL_SIZES);
+	batches.context = AllocSetContextCreate(PortalContext, "segment batches", ALLOCSET_SMALL_SIZES);
 	keep_detach_out();
-	set = segment_sources_acquire();
-	require_customers(set);
-	add_missing_customers(set);
-	marks = read_stale_marks(set, context);
-	total = count_facts(set);
-	segment_sources_release();
-	SPI_commit();
-	keep_detach_out();
-	set = segment_sources_acquire();
-	start = GetCurrentTimestamp();
-	while (next_batch(set, done == 0, last, size, &batch, &n))
-	{
-		double		elapsed;
-
-		last = last_of(set, batch, context);
-		wrong += recalculate_batch(&set, batch);
-		done += n;
-		elapsed = (double) (GetCurrentTimestamp() - start) / USECS_PER_SEC;
-		ereport(INFO,
-				(errmsg("recalculated %lld of %lld customers (%d %%), %llu were not right, about %.0f s remain",
-						(long long) done, (long long) Max(total, done),
-						(int) (done * 100 / Max(total, done)), (unsigned long long) wrong,
-						Max(total - done, 0) * elapsed / done)));
-	}
-	clear_stale_marks(set, marks);
+	batches.set = segment_sources_acquire();
+	require_customers(batches.set);
+	adopt_as_stale(&batches);
+	batches.filled = is_filling(batches.set) ? batches.set->newest : 0;
+	batches.marks = read_stale_marks(batches.set, batches.context);
+	batches.resumed = ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(batches.marks)),
+									 ARR_DIMS(DatumGetArrayTypeP(batches.marks))) > 0;
+	find_missing_customers(&batches);
+	batches.total = batches.nmissing + count_to_do(&batches);
+	next_transaction(&batches);
+	batches.start = GetCurrentTimestamp();
+	recalculate_present(&batches);
+	recalculate_missing(&batches);
+	finish_batches(&batches);
 	segment_sources_release();
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -1084,7 +1349,9 @@ static const char *const verify_facts_sql =
 " ('first_order_at', f.first_order_at::text, c.first_order_at::text),"
 " ('last_order_at', f.last_order_at::text, c.last_order_at::text),"
 " ('number_of_returns', coalesce(f.number_of_returns, 0)::text, coalesce(c.number_of_returns, 0)::text),"
-" ('amount_returned', trim_scale(coalesce(f.amount_returned, 0))::text, trim_scale(coalesce(c.amount_returned, 0))::text)"
+" ('amount_returned', trim_scale(coalesce(f.amount_returned, 0))::text, trim_scale(coalesce(c.amount_returned, 0))::text),"
+" ('items_bought', trim_scale(coalesce(f.items_bought, 0))::text, trim_scale(coalesce(c.items_bought, 0))::text),"
+" ('items_returned', trim_scale(coalesce(f.items_returned, 0))::text, trim_scale(coalesce(c.items_returned, 0))::text)"
 ") AS d(figure, stored, expected)"
 " WHERE d.stored IS DISTINCT FROM d.expected";
 
@@ -1099,7 +1366,9 @@ static const char *const verify_tiers_sql =
 "   WHEN 'amount_ordered' THEN c.amount_ordered"
 "   WHEN 'amount_returned' THEN c.amount_returned"
 "   WHEN 'number_of_orders' THEN c.number_of_orders"
-"   WHEN 'number_of_returns' THEN c.number_of_returns END AS value"
+"   WHEN 'number_of_returns' THEN c.number_of_returns"
+"   WHEN 'items_bought' THEN c.items_bought"
+"   WHEN 'items_returned' THEN c.items_returned END AS value"
 "  FROM computed c CROSS JOIN segment.ladders l WHERE c.is_customer AND l.active) v"
 "), stored AS ("
 " SELECT s.customer_id, u.id FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)"

@@ -10,6 +10,7 @@
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "optimizer/optimizer.h"
@@ -111,17 +112,17 @@ copy_value(Datum value, Oid type)
 	return datumCopy(value, by_value, length);
 }
 
-/* Why an amount cannot be added up, NULL where it can. */
+/* Why an amount or a number of items cannot be added up, NULL where it can. */
 static char *
-amount_fault(Numeric amount)
+number_fault(const char *name, Numeric amount)
 {
 	static const char *const limits[] = {"-1e30", "1e30"};
 	Datum		outside;
 
 	if (numeric_is_nan(amount))
-		return "amount is NaN";
+		return psprintf("%s is NaN", name);
 	if (numeric_is_inf(amount))
-		return "amount is infinite";
+		return psprintf("%s is infinite", name);
 	for (int i = 0; i < 2; i++)
 	{
 		Datum		limit = DirectFunctionCall3(numeric_in, CStringGetDatum(limits[i]),
@@ -130,7 +131,7 @@ amount_fault(Numeric amount)
 		outside = i == 0 ? DirectFunctionCall2(numeric_le, NumericGetDatum(amount), limit)
 			: DirectFunctionCall2(numeric_ge, NumericGetDatum(amount), limit);
 		if (DatumGetBool(outside))
-			return "amount is not between -1e30 and 1e30";
+			return psprintf("%s is not between -1e30 and 1e30", name);
 	}
 	return NULL;
 }
@@ -149,13 +150,36 @@ instant_fault(TimestampTz at)
 	return NULL;
 }
 
+/* Judge the items of a row that should count; none are no fault, but of lines. */
+static void
+judge_items(Source *source, Row *row, Datum items, bool items_null)
+{
+	const char *name = segment_field_column(source->role, FIELD_ITEMS);
+
+	if (!items_null)
+	{
+		row->left_out = number_fault(name, DatumGetNumeric(items));
+		if (source->counts_items)
+			row->items = DatumGetNumericCopy(items);
+	}
+	else if (segment_is_lines(source->role))
+		row->left_out = psprintf("%s is NULL", name);
+}
+
 /* Judge the values of a row that should count. */
 static void
 judge_values(RowReader *reader, Row *row, Datum amount, bool amount_null,
-			 Datum at, bool at_null, Datum currency, bool currency_null)
+			 Datum at, bool at_null, Datum currency, bool currency_null,
+			 Datum items, bool items_null)
 {
 	Source	   *source = reader->source;
 
+	if (segment_is_lines(source->role))
+	{
+		judge_items(source, row, items, items_null);
+		row->counts = row->left_out == NULL;
+		return;
+	}
 	if (source->fields[FIELD_CURRENCY].mapped &&
 		(currency_null || strcmp(TextDatumGetCString(currency), source->currency) != 0))
 	{
@@ -170,9 +194,11 @@ judge_values(RowReader *reader, Row *row, Datum amount, bool amount_null,
 	}
 	row->amount = DatumGetNumericCopy(amount);
 	row->at = DatumGetTimestampTz(at);
-	row->left_out = amount_fault(row->amount);
+	row->left_out = number_fault("amount", row->amount);
 	if (row->left_out == NULL)
 		row->left_out = instant_fault(row->at);
+	if (row->left_out == NULL)
+		judge_items(source, row, items, items_null);
 	row->counts = row->left_out == NULL;
 }
 
@@ -186,10 +212,12 @@ read_row(RowReader *reader, TupleTableSlot *slot, Row *row)
 	bool		isnull;
 	Datum		amount,
 				at,
-				currency;
+				currency,
+				items;
 	bool		amount_null,
 				at_null,
-				currency_null;
+				currency_null,
+				items_null;
 
 	memset(row, 0, sizeof(Row));
 	ResetExprContext(reader->econtext);
@@ -217,7 +245,9 @@ read_row(RowReader *reader, TupleTableSlot *slot, Row *row)
 				amount = read_field(reader, slot, FIELD_AMOUNT, &amount_null);
 				at = read_field(reader, slot, FIELD_AT, &at_null);
 				currency = read_field(reader, slot, FIELD_CURRENCY, &currency_null);
-				judge_values(reader, row, amount, amount_null, at, at_null, currency, currency_null);
+				items = read_field(reader, slot, FIELD_ITEMS, &items_null);
+				judge_values(reader, row, amount, amount_null, at, at_null, currency, currency_null,
+							 items, items_null);
 			}
 		}
 	}
@@ -324,6 +354,14 @@ segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_o
 	segment_resume(&caller);
 }
 
+static bool
+same_number(Numeric a, Numeric b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
 /* Whether two rows count for the same: nothing to do for an update between them. */
 bool
 segment_same_row(SourceSet *set, const Row *a, const Row *b)
@@ -336,9 +374,14 @@ segment_same_row(SourceSet *set, const Row *a, const Row *b)
 	if (!a->counts)
 		return a->left_out == NULL;
 	return segment_compare_customers(set, a->customer, b->customer) == 0 &&
-		a->at == b->at &&
-		DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(a->amount),
-										 NumericGetDatum(b->amount)));
+		a->at == b->at && same_number(a->amount, b->amount) && same_number(a->items, b->items);
+}
+
+/* The items that a row counts for. */
+Numeric
+segment_items(const Row *row)
+{
+	return row->items ? row->items : int64_to_numeric(0);
 }
 
 /* At most 200 characters of a text, as left() in SQL. */
@@ -357,7 +400,7 @@ segment_key_text(Source *source, const Row *row)
 
 	if (!row->has_key)
 		return "";
-	getTypeOutputInfo(source->fields[FIELD_KEY].type, &output, &varlena);
+	getTypeOutputInfo(source->fields[segment_ledger_field(source)].type, &output, &varlena);
 	return OidOutputFunctionCall(output, row->key);
 }
 
@@ -366,22 +409,74 @@ segment_key_text(Source *source, const Row *row)
  */
 
 static const char *
-field_sql(Source *source, SourceField field, const char *column, const char *otherwise)
+field_sql(Source *source, SourceField field, const char *type)
 {
-	return source->fields[field].mapped ? column : otherwise;
+	return source->fields[field].mapped
+		? psprintf("s.%s", segment_field_column(source->role, field)) : psprintf("NULL::%s", type);
 }
 
+/*
+ * Why a row that should count does not, in the same words and order as above:
+ * an expression over the mapping "s", NULL where the row counts.  Every name in
+ * it is found with the pinned path.
+ */
+const char *
+segment_reason_sql(Source *source)
+{
+	const char *items = segment_field_column(source->role, FIELD_ITEMS);
+	StringInfoData sql;
+
+	if (source->role == ROLE_CUSTOMERS)
+		return "NULL::text";
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "CASE WHEN s.counts THEN NULL");
+	if (source->fields[FIELD_CURRENCY].mapped)
+		appendStringInfo(&sql, " WHEN s.currency IS NULL THEN 'currency is NULL'"
+						 " WHEN s.currency <> %s THEN 'currency is ' || s.currency",
+						 quote_literal_cstr(source->currency));
+	if (!segment_is_lines(source->role))
+		appendStringInfoString(&sql,
+							   " WHEN s.amount IS NULL THEN 'amount is NULL'"
+							   " WHEN s.at IS NULL THEN 'at is NULL'"
+							   " WHEN s.amount = 'NaN' THEN 'amount is NaN'"
+							   " WHEN s.amount = 'Infinity' OR s.amount = '-Infinity' THEN 'amount is infinite'"
+							   " WHEN s.amount <= -1e30 OR s.amount >= 1e30 THEN 'amount is not between -1e30 and 1e30'"
+							   " WHEN NOT isfinite(s.at) THEN 'at is infinite'"
+							   " WHEN s.at < '0001-01-01 00:00:00+00' OR s.at >= '10000-01-01 00:00:00+00'"
+							   " THEN 'at is not between the years 1 and 9999'");
+	if (source->fields[FIELD_ITEMS].mapped)
+		appendStringInfo(&sql,
+						 " WHEN s.%1$s IS NULL THEN '%1$s is NULL'"
+						 " WHEN s.%1$s = 'NaN' THEN '%1$s is NaN'"
+						 " WHEN s.%1$s = 'Infinity' OR s.%1$s = '-Infinity' THEN '%1$s is infinite'"
+						 " ELSE '%1$s is not between -1e30 and 1e30'", items);
+	appendStringInfoString(&sql, " END");
+	return sql.data;
+}
+
+/*
+ * Rows by key.  Lines without a key of their own are added up per parent; what
+ * is left out of them makes a row for each reason.
+ */
 static char *
 read_rows_sql(SourceSet *set, Source *source)
 {
-	return psprintf("SELECT s.key, %s, s.counted, %s, %s, %s, %s FROM %s s"
+	const char *no_customer = psprintf("NULL::%s", set->key_type_name);
+
+	if (source->grouped)
+		return psprintf("SELECT s.%1$s, %2$s, true, s.%1$s, NULL::numeric, NULL::timestamptz, NULL::text,"
+						" sum(s.quantity), %3$s FROM %4$s s WHERE s.%1$s OPERATOR(pg_catalog.=) ANY ($1) AND s.counted"
+						" GROUP BY s.%1$s, 9",
+						segment_field_column(source->role, FIELD_PARENT_KEY), no_customer,
+						segment_reason_sql(source), source->mapping_sql);
+	return psprintf("SELECT s.key, %s, s.counted, %s, %s, %s, %s, %s, NULL::text FROM %s s"
 					" WHERE s.key OPERATOR(pg_catalog.=) ANY ($1)",
-					source->fields[FIELD_CUSTOMER].mapped ? psprintf("(s.customer)::%s", set->key_type_name)
-					: psprintf("NULL::%s", set->key_type_name),
-					field_sql(source, FIELD_ORDER_KEY, "s.order_key", "NULL::pg_catalog.text"),
-					field_sql(source, FIELD_AMOUNT, "s.amount", "NULL::pg_catalog.numeric"),
-					field_sql(source, FIELD_AT, "s.at", "NULL::pg_catalog.timestamptz"),
-					field_sql(source, FIELD_CURRENCY, "s.currency", "NULL::pg_catalog.text"),
+					source->fields[FIELD_CUSTOMER].mapped ? psprintf("(s.customer)::%s", set->key_type_name) : no_customer,
+					field_sql(source, FIELD_PARENT_KEY, "text"),
+					field_sql(source, FIELD_AMOUNT, "numeric"),
+					field_sql(source, FIELD_AT, "timestamptz"),
+					field_sql(source, FIELD_CURRENCY, "text"),
+					field_sql(source, FIELD_ITEMS, "numeric"),
 					source->mapping_sql);
 }
 
@@ -391,17 +486,18 @@ take_rows(SourceSet *set, Source *source, Rows *rows)
 {
 	SPITupleTable *table = SPI_tuptable;
 	RowReader	reader = {.set = set, .source = source};
+	Oid			key_type = source->fields[segment_ledger_field(source)].type;
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Datum		values[7];
-		bool		nulls[7];
+		Datum		values[9];
+		bool		nulls[9];
 		Row		   *row = segment_rows_add(rows);
 
 		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
 		row->has_key = !nulls[0];
 		if (row->has_key)
-			row->key = copy_value(values[0], source->fields[FIELD_KEY].type);
+			row->key = copy_value(values[0], key_type);
 		if (nulls[2] || !DatumGetBool(values[2]))
 			continue;
 		if (source->role == ROLE_CUSTOMERS)
@@ -412,10 +508,14 @@ take_rows(SourceSet *set, Source *source, Rows *rows)
 		row->has_customer = !nulls[1];
 		if (row->has_customer)
 			row->customer = segment_copy_customer(set, values[1]);
-		row->has_order_key = !nulls[3];
-		if (row->has_order_key)
-			row->order_key = copy_value(values[3], source->fields[FIELD_ORDER_KEY].type);
-		judge_values(&reader, row, values[4], nulls[4], values[5], nulls[5], values[6], nulls[6]);
+		row->has_parent_key = !nulls[3];
+		if (row->has_parent_key)
+			row->parent_key = copy_value(values[3], source->fields[FIELD_PARENT_KEY].type);
+		if (nulls[8])
+			judge_values(&reader, row, values[4], nulls[4], values[5], nulls[5], values[6], nulls[6],
+						 values[7], nulls[7]);
+		else
+			row->left_out = segment_clip(TextDatumGetCString(values[8]));
 	}
 	SPI_freetuptable(table);
 }
@@ -466,99 +566,176 @@ value_text(Oid type, Datum value)
 	return OidOutputFunctionCall(output, value);
 }
 
-typedef struct NamedOrder
+/* a row of the parent that counts, as rows name it */
+typedef struct Parent
 {
 	char	   *key;
 	bool		has_customer;
 	Datum		customer;
-} NamedOrder;
+} Parent;
 
 static int
-compare_named_orders(const void *a, const void *b)
+compare_parents(const void *a, const void *b)
 {
-	return strcmp(((const NamedOrder *) a)->key, ((const NamedOrder *) b)->key);
+	return strcmp(((const Parent *) a)->key, ((const Parent *) b)->key);
 }
 
-static NamedOrder *
-take_named_orders(SourceSet *set, Source *orders, NamedOrder *named, int *n)
+typedef struct Parents
+{
+	int			n;
+	Parent	   *parents;		/* sorted by key */
+} Parents;
+
+static void
+add_parents(Parents *list, uint64 n)
+{
+	list->parents = list->parents == NULL
+		? MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Parent) * (Size) (n + 1))
+		: repalloc_huge(list->parents, sizeof(Parent) * (Size) (list->n + n + 1));
+}
+
+static void
+take_parents(SourceSet *set, Source *parent, Parents *list)
 {
 	SPITupleTable *table = SPI_tuptable;
 
-	named = repalloc_huge(named, sizeof(NamedOrder) * (Size) (*n + SPI_processed + 1));
+	add_parents(list, SPI_processed);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		values[2];
 		bool		nulls[2];
-		NamedOrder *order = &named[(*n)++];
+		Parent	   *item = &list->parents[list->n++];
 
 		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
-		order->key = value_text(orders->fields[FIELD_KEY].type, values[0]);
-		order->has_customer = !nulls[1];
+		item->key = value_text(parent->fields[FIELD_KEY].type, values[0]);
+		item->has_customer = !nulls[1];
 		if (!nulls[1])
-			order->customer = segment_copy_customer(set, values[1]);
+			item->customer = segment_copy_customer(set, values[1]);
 	}
 	SPI_freetuptable(table);
-	return named;
 }
 
-/* Orders that count, among those with the given keys, sorted by key. */
-static NamedOrder *
-read_named_orders(SourceSet *set, Source *source, Datum *keys, int nkeys, int *n)
+/* Keys as the parent's own type has them; one that does not fit names nothing. */
+static Datum *
+parent_keys(Source *source, Source *parent, Datum *keys, int *n)
 {
-	Source	   *orders = &set->sources[source->order_source];
-	NamedOrder *named = palloc0(sizeof(NamedOrder));
+	Oid			from = getBaseType(source->fields[FIELD_PARENT_KEY].type);
+	Oid			to = getBaseType(parent->fields[FIELD_KEY].type);
+	Datum	   *converted = palloc(sizeof(Datum) * *n);
+	int			kept = 0;
+
+	if (from == to || (to != INT2OID && to != INT4OID && to != INT8OID))
+		return keys;
+	for (int i = 0; i < *n; i++)
+	{
+		int64		value = from == INT2OID ? DatumGetInt16(keys[i])
+			: from == INT4OID ? DatumGetInt32(keys[i]) : DatumGetInt64(keys[i]);
+
+		if (to == INT8OID)
+			converted[kept++] = Int64GetDatum(value);
+		else if (to == INT4OID && value >= PG_INT32_MIN && value <= PG_INT32_MAX)
+			converted[kept++] = Int32GetDatum((int32) value);
+		else if (to == INT2OID && value >= PG_INT16_MIN && value <= PG_INT16_MAX)
+			converted[kept++] = Int16GetDatum((int16) value);
+	}
+	*n = kept;
+	return converted;
+}
+
+/* Rows of a parent that itself names rows of another source: returns of return lines. */
+static void
+read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Parents *list)
+{
+	Rows		rows = {0};
+
+	segment_read_linked(set, parent, keys, nkeys, &rows);
+	add_parents(list, rows.n);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (!rows.rows[i].counts)
+			continue;
+		list->parents[list->n].key = segment_key_text(parent, &rows.rows[i]);
+		list->parents[list->n].has_customer = true;
+		list->parents[list->n++].customer = rows.rows[i].customer;
+	}
+}
+
+/*
+ * Where several rows bear one key, as only a partitioned table allows, it counts
+ * while any of them does, for the least of their customers.
+ */
+char *
+segment_parents_sql(SourceSet *set, Source *parent, const char *condition)
+{
+	if (!parent->key_may_repeat)
+		return psprintf("SELECT o.key, (o.customer)::%s FROM %s o WHERE o.counts AND %s",
+						set->key_type_name, parent->mapping_sql, condition);
+	return psprintf("SELECT DISTINCT ON (o.key) o.key, (o.customer)::%s FROM %s o WHERE o.counts AND %s"
+					" ORDER BY o.key, o.customer%s",
+					set->key_type_name, parent->mapping_sql, condition, set->key_order);
+}
+
+/* Rows of the parent that count, among those with the given keys. */
+static void
+read_parents(SourceSet *set, Source *source, Datum *keys, int nkeys, Parents *list)
+{
+	Source	   *parent = &set->sources[source->parent];
 	Fetch		fetch = {
-		.owner = orders->owner,
-		.kept = &source->plans[PLAN_READ_ORDERS],
-		.type = getBaseType(source->fields[FIELD_ORDER_KEY].type),
+		.owner = parent->owner,
+		.kept = &source->plans[PLAN_READ_PARENTS],
+		.type = getBaseType(source->fields[FIELD_PARENT_KEY].type),
 	};
 
-	*n = 0;
 	if (nkeys == 0)
-		return named;
-	fetch.sql = psprintf("SELECT o.key, (o.customer)::%s FROM %s o"
-						 " WHERE o.key OPERATOR(pg_catalog.=) ANY ($1) AND o.counts",
-						 set->key_type_name, orders->mapping_sql);
-	if (try_fetch(&fetch, keys, nkeys) == NULL)
-		named = take_named_orders(set, orders, named, n);
+		return;
+	if (parent->parent >= 0)
+	{
+		keys = parent_keys(source, parent, keys, &nkeys);
+		read_linked_parents(set, parent, keys, nkeys, list);
+	}
 	else
 	{
-		/* an order that raises does not count; it is listed as left out itself */
-		for (int i = 0; i < nkeys; i++)
+		fetch.sql = segment_parents_sql(set, parent, "o.key OPERATOR(pg_catalog.=) ANY ($1)");
+		if (try_fetch(&fetch, keys, nkeys) == NULL)
+			take_parents(set, parent, list);
+		else
 		{
-			if (try_fetch(&fetch, &keys[i], 1) == NULL)
-				named = take_named_orders(set, orders, named, n);
+			/* a row that raises does not count; it is listed as left out itself */
+			for (int i = 0; i < nkeys; i++)
+			{
+				if (try_fetch(&fetch, &keys[i], 1) == NULL)
+					take_parents(set, parent, list);
+			}
 		}
 	}
-	qsort(named, *n, sizeof(NamedOrder), compare_named_orders);
-	return named;
+	qsort(list->parents, list->n, sizeof(Parent), compare_parents);
 }
 
-/* A return that names an order counts while that order counts, for its customer. */
+/* A row that names a row of the parent counts while that one counts, for its customer. */
 static void
-apply_named_orders(SourceSet *set, Source *source, Rows *rows)
+apply_parents(SourceSet *set, Source *source, Rows *rows)
 {
-	Datum	   *keys = palloc(sizeof(Datum) * Max(rows->n, 1));
+	Datum	   *keys = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * (Size) Max(rows->n, 1));
 	int			nkeys = 0;
-	int			nnamed;
-	NamedOrder *named;
+	Parents		parents = {0};
 
 	for (int i = 0; i < rows->n; i++)
 	{
-		if (rows->rows[i].has_order_key && (rows->rows[i].counts || rows->rows[i].left_out))
-			keys[nkeys++] = rows->rows[i].order_key;
+		if (rows->rows[i].has_parent_key && (rows->rows[i].counts || rows->rows[i].left_out))
+			keys[nkeys++] = rows->rows[i].parent_key;
 	}
-	named = read_named_orders(set, source, keys, nkeys, &nnamed);
+	read_parents(set, source, keys, nkeys, &parents);
 	for (int i = 0; i < rows->n; i++)
 	{
 		Row		   *row = &rows->rows[i];
-		NamedOrder	wanted;
-		NamedOrder *found;
+		Parent		wanted;
+		Parent	   *found;
 
-		if (!row->has_order_key)
+		if (!row->has_parent_key)
 			continue;
-		wanted.key = value_text(source->fields[FIELD_ORDER_KEY].type, row->order_key);
-		found = bsearch(&wanted, named, nnamed, sizeof(NamedOrder), compare_named_orders);
+		wanted.key = value_text(source->fields[FIELD_PARENT_KEY].type, row->parent_key);
+		found = parents.n == 0 ? NULL
+			: bsearch(&wanted, parents.parents, parents.n, sizeof(Parent), compare_parents);
 		if (found == NULL)
 		{
 			row->counts = false;
@@ -580,7 +757,7 @@ apply_named_orders(SourceSet *set, Source *source, Rows *rows)
 void
 segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows)
 {
-	Oid			type = getBaseType(source->fields[FIELD_KEY].type);
+	Oid			type = getBaseType(source->fields[segment_ledger_field(source)].type);
 	Fetch		fetch = {
 		.owner = source->owner,
 		.kept = &source->plans[PLAN_READ_ROWS],
@@ -613,8 +790,8 @@ segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows
 	}
 	if (source->role == ROLE_CUSTOMERS)
 		return;
-	if (source->order_source >= 0)
-		apply_named_orders(set, source, rows);
+	if (source->parent >= 0)
+		apply_parents(set, source, rows);
 	for (int i = 0; i < rows->n; i++)
 	{
 		Row		   *row = &rows->rows[i];

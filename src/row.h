@@ -19,10 +19,11 @@ typedef struct Row
 	Datum		key;			/* of the source's own key type */
 	bool		has_customer;
 	Datum		customer;
-	bool		has_order_key;
-	Datum		order_key;
-	Numeric		amount;
-	TimestampTz at;
+	bool		has_parent_key;
+	Datum		parent_key;
+	Numeric		amount;			/* NULL for lines */
+	TimestampTz at;				/* 0 for lines */
+	Numeric		items;			/* NULL where none are counted */
 } Row;
 
 /* reads rows at hand, for sources whose rows mean something by themselves */
@@ -50,10 +51,13 @@ extern void segment_row_reader_close(RowReader *reader);
 extern void segment_read_row(RowReader *reader, TupleTableSlot *slot, Row *row);
 extern bool segment_same_row(SourceSet *set, const Row *a, const Row *b);
 extern char *segment_clip(const char *text);
+extern Numeric segment_items(const Row *row);
+extern const char *segment_reason_sql(Source *source);
 extern char *segment_key_text(Source *source, const Row *row);
 extern void segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_only,
 								void (*take) (const Row *row, void *argument), void *argument);
 extern void segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows);
+extern char *segment_parents_sql(SourceSet *set, Source *parent, const char *condition);
 extern ArrayType *segment_array(Oid type, Datum *values, const bool *nulls, int n);
 
 #endif							/* SEGMENT_ROW_H */

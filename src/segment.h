@@ -46,7 +46,9 @@ typedef enum SourceRole
 {
 	ROLE_CUSTOMERS,
 	ROLE_ORDERS,
-	ROLE_RETURNS
+	ROLE_RETURNS,
+	ROLE_ORDER_LINES,
+	ROLE_RETURN_LINES
 } SourceRole;
 
 /* why a standing changed, as written to segment.changes */
@@ -70,6 +72,8 @@ typedef enum Figure
 	FIGURE_AMOUNT_RETURNED,
 	FIGURE_NUMBER_OF_ORDERS,
 	FIGURE_NUMBER_OF_RETURNS,
+	FIGURE_ITEMS_BOUGHT,
+	FIGURE_ITEMS_RETURNED,
 	FIGURE_UNKNOWN				/* last: also the number of figures */
 } Figure;
 
@@ -85,6 +89,8 @@ typedef struct Facts
 	TimestampTz last_order_at;	/* DT_NOBEGIN where NULL */
 	int64		number_of_returns;
 	Numeric		amount_returned;
+	Numeric		items_bought;
+	Numeric		items_returned;
 } Facts;
 
 /* segment.c: server settings */

@@ -49,15 +49,18 @@ static const char *const role_names[] = {
 	[ROLE_CUSTOMERS] = "customers",
 	[ROLE_ORDERS] = "orders",
 	[ROLE_RETURNS] = "returns",
+	[ROLE_ORDER_LINES] = "order_lines",
+	[ROLE_RETURN_LINES] = "return_lines",
 };
 
 static const char *const field_names[] = {
 	[FIELD_KEY] = "key",
 	[FIELD_CUSTOMER] = "customer",
-	[FIELD_ORDER_KEY] = "order_key",
+	[FIELD_PARENT_KEY] = "order_key",
 	[FIELD_AMOUNT] = "amount",
 	[FIELD_AT] = "at",
 	[FIELD_CURRENCY] = "currency",
+	[FIELD_ITEMS] = "items",
 	[FIELD_COUNTED] = "counted",
 };
 
@@ -80,6 +83,53 @@ const char *
 segment_role_name(SourceRole role)
 {
 	return role_names[role];
+}
+
+/* All names, for a hint. */
+const char *
+segment_role_names(void)
+{
+	return "customers, orders, returns, order_lines and return_lines";
+}
+
+/* False where no role bears the name. */
+bool
+segment_role_by_name(const char *name, SourceRole *role)
+{
+	for (int i = 0; i < lengthof(role_names); i++)
+	{
+		if (strcmp(name, role_names[i]) == 0)
+		{
+			*role = (SourceRole) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Whether rows are lines of another source's rows. */
+bool
+segment_is_lines(SourceRole role)
+{
+	return role == ROLE_ORDER_LINES || role == ROLE_RETURN_LINES;
+}
+
+/* The column of a source's view that holds a field. */
+const char *
+segment_field_column(SourceRole role, SourceField field)
+{
+	if (field == FIELD_PARENT_KEY && role == ROLE_RETURN_LINES)
+		return "return_key";
+	if (field == FIELD_ITEMS && segment_is_lines(role))
+		return "quantity";
+	return field_names[field];
+}
+
+/* By which field the ledger of a linked source goes. */
+SourceField
+segment_ledger_field(const Source *source)
+{
+	return source->grouped ? FIELD_PARENT_KEY : FIELD_KEY;
 }
 
 static Oid
@@ -239,8 +289,9 @@ rows_sql(Source *source, Link *link, const char *array)
 								 qualified_name(link->via->relid),
 								 column_name(link->via->relid, link->via_attno),
 								 operator_clause(link->equality), array));
-	return psprintf("SELECT t.%s FROM %s t WHERE (%s) %s ANY (%s)",
-					column_name(source->relid, source->fields[FIELD_KEY].attno),
+	return psprintf("SELECT %st.%s FROM %s t WHERE (%s) %s ANY (%s)",
+					source->grouped ? "DISTINCT " : "",
+					column_name(source->relid, source->fields[segment_ledger_field(source)].attno),
 					qualified_name(source->relid), link->outer_sql,
 					operator_clause(link->equality), array);
 }
@@ -263,7 +314,7 @@ values_sql(Link *link)
 static void
 make_traceable(Link *link, Source *source)
 {
-	if (source->fields[FIELD_KEY].attno == 0 || !OidIsValid(link->equality) ||
+	if (source->fields[segment_ledger_field(source)].attno == 0 || !OidIsValid(link->equality) ||
 		!OidIsValid(get_commutator(link->equality)))
 		return;
 	link->traceable = true;
@@ -402,12 +453,12 @@ find_links_walker(Node *node, LinkSearch *search)
 	return expression_tree_walker(node, find_links_walker, search);
 }
 
-/* Whether a foreign key that is checked at once says that the order is there first. */
+/* Whether a foreign key that is checked at once says that the parent is there first. */
 static bool
-is_guarded(Source *source, Source *orders)
+is_guarded(Source *source, Source *parent)
 {
-	AttrNumber	mine = source->fields[FIELD_ORDER_KEY].attno;
-	AttrNumber	theirs = orders->fields[FIELD_KEY].attno;
+	AttrNumber	mine = source->fields[FIELD_PARENT_KEY].attno;
+	AttrNumber	theirs = parent->fields[FIELD_KEY].attno;
 	Relation	relation;
 	ListCell   *cell;
 	bool		guarded = false;
@@ -421,7 +472,7 @@ is_guarded(Source *source, Source *orders)
 		HeapTuple	tuple;
 		Form_pg_constraint form;
 
-		if (info->confrelid != orders->relid || info->nkeys != 1 ||
+		if (info->confrelid != parent->relid || info->nkeys != 1 ||
 			info->conkey[0] != mine || info->confkey[0] != theirs)
 			continue;
 		tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(info->conoid));
@@ -437,27 +488,27 @@ is_guarded(Source *source, Source *orders)
 	return guarded;
 }
 
-/* The link from the orders that order_key names back to the source's rows. */
+/* The link from the parent's rows back to the rows that name them. */
 static Link *
-order_key_link(SourceSet *set, Source *source)
+parent_link(SourceSet *set, Source *source)
 {
-	Source	   *orders = &set->sources[source->order_source];
+	Source	   *parent = &set->sources[source->parent];
 	Link	   *link = palloc0(sizeof(Link));
-	Oid			outer_type = source->fields[FIELD_ORDER_KEY].type;
+	FieldMapping *named = &source->fields[FIELD_PARENT_KEY];
+	Oid			outer_type = named->type;
 
-	link->relid = orders->relid;
-	link->attno = orders->fields[FIELD_KEY].attno;
-	link->type = orders->fields[FIELD_KEY].type;
+	link->relid = parent->relid;
+	link->attno = parent->fields[FIELD_KEY].attno;
+	link->type = parent->fields[FIELD_KEY].type;
 	link->equality = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
 									  getBaseType(outer_type), getBaseType(link->type));
 	if (!OidIsValid(link->equality))
 		link->equality = lookup_type_cache(getBaseType(link->type), TYPECACHE_EQ_OPR)->eq_opr;
-	link->may_raise = may_raise_walker((Node *) source->fields[FIELD_ORDER_KEY].expr, NULL);
-	link->outer_sql = deparse_expression((Node *) source->fields[FIELD_ORDER_KEY].expr,
-										 deparse_context_for("t", source->relid), true, false);
+	link->may_raise = may_raise_walker((Node *) named->expr, NULL);
+	link->outer_sql = deparse_expression((Node *) named->expr, deparse_context_for("t", source->relid), true, false);
 	if (link->attno != 0)
 		make_traceable(link, source);
-	link->guarded = is_guarded(source, orders);
+	link->guarded = is_guarded(source, parent);
 	return link;
 }
 
@@ -524,7 +575,9 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 			FieldMapping *field = &source->fields[i];
 			Node	   *plain;
 
-			if (entry->resname == NULL || strcmp(entry->resname, field_names[i]) != 0)
+			if (entry->resname == NULL ||
+				strcmp(entry->resname, segment_field_column(source->role, (SourceField) i)) != 0 ||
+				(i == FIELD_AMOUNT && segment_is_lines(source->role)))
 				continue;
 			field->type = exprType(expr);
 			if (i == FIELD_CUSTOMER && OidIsValid(set->key_type))
@@ -546,11 +599,12 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 			source->linked = true;
 	}
 
-	if (source->fields[FIELD_ORDER_KEY].mapped)
+	source->grouped = segment_is_lines(source->role) && !source->fields[FIELD_KEY].mapped;
+	if (source->fields[FIELD_PARENT_KEY].mapped)
 	{
 		source->linked = true;
-		if (source->order_source >= 0)
-			search.links = lappend(search.links, order_key_link(set, source));
+		if (source->parent >= 0)
+			search.links = lappend(search.links, parent_link(set, source));
 	}
 	find_links_walker((Node *) mapping->targetList, &search);
 
@@ -672,28 +726,27 @@ read_source(SourceSet *set, Source *source, HeapTuple row, TupleDesc desc,
 
 	source->id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	source->relid = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
-	for (int i = 0; i < lengthof(role_names); i++)
-	{
-		if (strcmp(role, role_names[i]) == 0)
-			source->role = (SourceRole) i;
-	}
+	if (!segment_role_by_name(role, &source->role))
+		elog(ERROR, "source %d has an unknown role \"%s\"", source->id, role);
 	source->owner = relation_owner(source->relid);
 	view = get_relname_relid(psprintf("source_%d", source->id), namespace);
 	if (!OidIsValid(source->owner) || !OidIsValid(view))
 		return false;
 	add_dependency(source->relid);
 	add_dependency(view);
-	source->order_source = -1;
+	source->parent = -1;
 	if (SPI_getvalue(row, desc, 4) != NULL)
 	{
-		int			orders = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+		int			parent = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
 
 		for (int i = 0; i < set->nsources; i++)
 		{
-			if (set->sources[i].id == orders)
-				source->order_source = i;
+			if (set->sources[i].id == parent)
+				source->parent = i;
 		}
 	}
+	source->key_may_repeat = get_rel_relkind(source->relid) == RELKIND_PARTITIONED_TABLE;
+	source->filling = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
 	source->currency = SPI_getvalue(row, desc, 6);
 	source->name = qualified_name(source->relid);
 	source->mapping_sql = mapping_sql(set, view);
@@ -726,6 +779,60 @@ spell_constants_plainly(void)
 								 GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* Items are those of lines where lines name a source, else what its rows say. */
+static void
+find_counters_of_items(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		set->sources[i].counts_items = set->sources[i].fields[FIELD_ITEMS].mapped;
+		set->newest = Max(set->newest, set->sources[i].id);
+	}
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (segment_is_lines(set->sources[i].role) && set->sources[i].parent >= 0)
+			set->sources[set->sources[i].parent].counts_items = false;
+	}
+}
+
+/* Whether the state was made in this database, and not brought here by a restore. */
+static bool
+is_here(void)
+{
+	bool		isnull;
+
+	segment_execute_latest("SELECT segment._is_here()");
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Whether the state of customers came here by a restore and was not computed
+ * again yet.  Must run inside SPI.
+ */
+bool
+segment_is_restored(void)
+{
+	Identity	caller;
+	bool		here;
+
+	if (!OidIsValid(segment_facts_relation()))
+		return false;
+	segment_become(segment_owner(), &caller);
+	here = is_here();
+	segment_resume(&caller);
+	return !here;
+}
+
+/* Let whoever recalculates wait for us, though we judge nobody. */
+void
+segment_stand_aside(void)
+{
+	Oid			facts = segment_facts_relation();
+
+	if (OidIsValid(facts))
+		LockRelationOid(facts, RowExclusiveLock);
+}
+
 static SourceSet *
 load(Oid attachments)
 {
@@ -753,9 +860,10 @@ load(Oid attachments)
 	level = NewGUCNestLevel();
 	spell_constants_plainly();
 	read_anonymous(set);
-	segment_execute_latest("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
-						   " CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END"
-						   " FROM segment.attachments a ORDER BY a.id");
+	set->is_here = is_here();
+	segment_execute_latest("SELECT a.id, a.relation, a.role, a.parent, a.watch,"
+						   " CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END,"
+						   " a.filling FROM segment.attachments a ORDER BY a.id");
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
 	set->sources = palloc0(sizeof(Source) * Max(nrows, 1));
@@ -766,6 +874,7 @@ load(Oid attachments)
 		else
 			memset(&set->sources[set->nsources], 0, sizeof(Source));
 	}
+	find_counters_of_items(set);
 	AtEOXact_GUC(true, level);
 	segment_resume(&caller);
 	MemoryContextSwitchTo(before);
@@ -989,11 +1098,11 @@ segment_facts_relation(void)
 }
 
 /*
- * Take SHARE ROW EXCLUSIVE on a table of ours.  Others queue behind us while we
+ * Take SHARE ROW EXCLUSIVE on a table.  Others queue behind us while we
  * wait, so the wait is bounded by segment.lock_timeout.
  */
-static void
-lock_bounded(Oid relid)
+void
+segment_lock_bounded(Oid relid)
 {
 	int			level = NewGUCNestLevel();
 
@@ -1011,14 +1120,14 @@ segment_lock_facts(void)
 	Oid			facts = segment_facts_relation();
 
 	if (OidIsValid(facts))
-		lock_bounded(facts);
+		segment_lock_bounded(facts);
 }
 
 /* Keep everyone else who changes rules out until commit; before segment_lock_facts(). */
 void
 segment_lock_rules(void)
 {
-	lock_bounded(get_relname_relid("ruleset", get_namespace_oid("segment", false)));
+	segment_lock_bounded(get_relname_relid("ruleset", get_namespace_oid("segment", false)));
 }
 
 /*

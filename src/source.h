@@ -17,10 +17,11 @@ typedef enum SourceField
 {
 	FIELD_KEY,
 	FIELD_CUSTOMER,
-	FIELD_ORDER_KEY,
+	FIELD_PARENT_KEY,			/* order_key, return_key */
 	FIELD_AMOUNT,
 	FIELD_AT,
 	FIELD_CURRENCY,
+	FIELD_ITEMS,				/* items; quantity of lines */
 	FIELD_COUNTED,
 	FIELD_COUNT					/* last: how many there are */
 } SourceField;
@@ -35,7 +36,8 @@ typedef struct FieldMapping
 
 /*
  * A table whose rows decide what rows of a source mean: it is read by an
- * expression, or it is the orders that returns name.
+ * expression, or it is the parent, whose rows this source's rows name: orders
+ * of returns and order lines, returns of return lines.
  */
 typedef struct Link
 {
@@ -58,7 +60,7 @@ typedef struct Link
 typedef enum SourcePlan
 {
 	PLAN_READ_ROWS,
-	PLAN_READ_ORDERS,
+	PLAN_READ_PARENTS,
 	PLAN_READ_LINKS,
 	PLAN_READ_OLD_LINKS,
 	PLAN_LEDGER_READ,
@@ -74,6 +76,7 @@ typedef enum SetPlan
 	PLAN_FACTS_UPDATE,
 	PLAN_FACTS_UPSERT,
 	PLAN_FACTS_BUMP,
+	PLAN_FACTS_FILLED,
 	PLAN_FACTS_EXISTENCE,
 	PLAN_FACTS_PRUNE,
 	PLAN_FACTS_DATES,
@@ -98,8 +101,12 @@ typedef struct Source
 	char	   *currency;		/* the shop's, where a currency is mapped */
 	FieldMapping fields[FIELD_COUNT];
 	bool		linked;			/* its rows' meaning depends on other tables */
+	bool		grouped;		/* lines without a key: what counts is their sum per parent */
+	bool		key_may_repeat; /* partitioned: its key is unique within a partition only */
+	bool		counts_items;	/* items are its own, not those of lines that name it */
+	bool		filling;		/* attached with fill => false, not everyone is filled yet */
 	bool		may_raise;		/* an expression over the row may raise */
-	int			order_source;	/* index of the orders that order_key names, or -1 */
+	int			parent;			/* index of the source that its rows name, or -1 */
 	int			nlinks;
 	Link	   *links;
 	SPIPlanPtr	plans[SOURCE_PLANS];
@@ -121,6 +128,8 @@ typedef struct SourceSet
 	int			nanonymous;
 	Datum	   *anonymous;
 	char	   *anonymous_sql;	/* literal of the array of anonymous keys */
+	bool		is_here;		/* the state belongs to this database: see segment.epoch */
+	int			newest;			/* greatest id of a source */
 	int			nsources;
 	Source	   *sources;
 	SPIPlanPtr	plans[SET_PLANS];
@@ -133,12 +142,20 @@ extern void segment_sources_changed(Oid attachments);
 extern void segment_sources_init(void);
 
 extern const char *segment_role_name(SourceRole role);
+extern const char *segment_role_names(void);
+extern bool segment_role_by_name(const char *name, SourceRole *role);
+extern bool segment_is_lines(SourceRole role);
+extern const char *segment_field_column(SourceRole role, SourceField field);
+extern SourceField segment_ledger_field(const Source *source);
 extern Source *segment_source_by_id(SourceSet *set, int id);
 extern Source *segment_customers_source(SourceSet *set);
 extern bool segment_is_anonymous(SourceSet *set, Datum customer);
 extern int	segment_compare_customers(SourceSet *set, Datum a, Datum b);
 extern Datum segment_copy_customer(SourceSet *set, Datum customer);
 extern Oid	segment_facts_relation(void);
+extern bool segment_is_restored(void);
+extern void segment_stand_aside(void);
+extern void segment_lock_bounded(Oid relid);
 extern void segment_lock_facts(void);
 extern void segment_lock_rules(void);
 extern void segment_require_read_committed(const char *doing);

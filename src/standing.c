@@ -81,10 +81,10 @@ segment_judgements_add(Judgements *judgements)
 void
 segment_read_facts(SourceSet *set, HeapTuple row, TupleDesc desc, Facts *facts)
 {
-	Datum		values[9];
-	bool		nulls[9];
+	Datum		values[FACTS_NCOLUMNS];
+	bool		nulls[FACTS_NCOLUMNS];
 
-	for (int i = 0; i < 9; i++)
+	for (int i = 0; i < FACTS_NCOLUMNS; i++)
 		values[i] = SPI_getbinval(row, desc, i + 1, &nulls[i]);
 	facts->customer = segment_copy_customer(set, values[0]);
 	facts->version = DatumGetInt64(values[1]);
@@ -95,6 +95,8 @@ segment_read_facts(SourceSet *set, HeapTuple row, TupleDesc desc, Facts *facts)
 	facts->last_order_at = nulls[6] ? DT_NOBEGIN : DatumGetTimestampTz(values[6]);
 	facts->number_of_returns = DatumGetInt64(values[7]);
 	facts->amount_returned = DatumGetNumericCopy(values[8]);
+	facts->items_bought = DatumGetNumericCopy(values[9]);
+	facts->items_returned = DatumGetNumericCopy(values[10]);
 }
 
 static TupleDesc
@@ -459,22 +461,24 @@ bump_versions(SourceSet *set, Judgements *judgements)
 	SPI_freetuptable(table);
 }
 
-/* Figures before a recomputation, in columns 12 to 15 where they changed. */
+/* Figures before a recomputation, in the last columns where they changed. */
 static void
 read_before(HeapTuple row, TupleDesc desc, Judgement *item)
 {
-	Datum		values[4];
-	bool		nulls[4];
+	Datum		values[MOVING_NCOLUMNS];
+	bool		nulls[MOVING_NCOLUMNS];
 
 	item->before = item->after;
-	for (int i = 0; i < 4; i++)
-		values[i] = SPI_getbinval(row, desc, 12 + i, &nulls[i]);
+	for (int i = 0; i < MOVING_NCOLUMNS; i++)
+		values[i] = SPI_getbinval(row, desc, FACTS_NCOLUMNS + 3 + i, &nulls[i]);
 	if (nulls[0])
 		return;
 	item->before.number_of_orders = DatumGetInt64(values[0]);
 	item->before.amount_ordered = DatumGetNumericCopy(values[1]);
 	item->before.number_of_returns = DatumGetInt64(values[2]);
 	item->before.amount_returned = DatumGetNumericCopy(values[3]);
+	item->before.items_bought = DatumGetNumericCopy(values[4]);
+	item->before.items_returned = DatumGetNumericCopy(values[5]);
 }
 
 /*
@@ -506,12 +510,13 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id%s"
 				   " WHERE (f.is_customer OR s.customer_id IS NOT NULL) AND (%s)%s) AS u"
 				   " ORDER BY u.customer_id%s",
-				   with_before ? "b.number_of_orders, b.amount_ordered, b.number_of_returns, b.amount_returned"
-				   : "NULL::bigint, NULL::numeric, NULL::bigint, NULL::numeric",
+				   with_before ? MOVING_COLUMNS("b")
+				   : "NULL::bigint, NULL::numeric, NULL::bigint, NULL::numeric, NULL::numeric, NULL::numeric",
 				   with_before ? " LEFT JOIN facts_before b ON b.customer_id = f.customer_id" : "",
 				   filter ? filter : "true",
 				   filter ? "" : " UNION ALL"
-				   " SELECT s.customer_id, 0, false, 0, 0, NULL, NULL, 0, 0, s.held, s.since, NULL, NULL, NULL, NULL"
+				   " SELECT s.customer_id, 0, false, 0, 0, NULL, NULL, 0, 0, 0, 0, s.held, s.since,"
+				   " NULL, NULL, NULL, NULL, NULL, NULL"
 				   " FROM segment.standings s WHERE NOT EXISTS"
 				   " (SELECT FROM segment.facts f WHERE f.customer_id = s.customer_id)",
 				   set->key_order);
@@ -551,8 +556,8 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 
 			segment_read_facts(set, table->vals[i], table->tupdesc, &item.after);
 			read_before(table->vals[i], table->tupdesc, &item);
-			held = SPI_getbinval(table->vals[i], table->tupdesc, 10, &held_null);
-			since = SPI_getbinval(table->vals[i], table->tupdesc, 11, &since_null);
+			held = SPI_getbinval(table->vals[i], table->tupdesc, FACTS_NCOLUMNS + 1, &held_null);
+			since = SPI_getbinval(table->vals[i], table->tupdesc, FACTS_NCOLUMNS + 2, &since_null);
 			read_standing(held, held_null, since, since_null, &standing);
 			for (int j = 0; j < ruleset->nladders; j++)
 			{

@@ -35,6 +35,15 @@ extern uint64 segment_judge_all(SourceSet *set, const char *filter, bool with_be
 #define FACTS_COLUMNS(f) \
 	f ".customer_id, " f ".version, " f ".is_customer, " f ".number_of_orders, " \
 	f ".amount_ordered, " f ".first_order_at, " f ".last_order_at, " \
-	f ".number_of_returns, " f ".amount_returned"
+	f ".number_of_returns, " f ".amount_returned, " f ".items_bought, " f ".items_returned"
+
+#define FACTS_NCOLUMNS 11
+
+/* those of them that a delta moves, in the order that judging expects "before" */
+#define MOVING_COLUMNS(f) \
+	f ".number_of_orders, " f ".amount_ordered, " f ".number_of_returns, " f ".amount_returned, " \
+	f ".items_bought, " f ".items_returned"
+
+#define MOVING_NCOLUMNS 6
 
 #endif							/* SEGMENT_STANDING_H */
