@@ -48,6 +48,8 @@ REGRESS = \
 	left_out \
 	ladders \
 	recalculate \
+	ddl_watch \
+	replica_sessions \
 	identities \
 	failures \
 	bad_input
@@ -66,6 +68,8 @@ ISOLATION = \
 	attach_race \
 	attach_second_source \
 	recalculate_race \
+	replica_race \
+	detach_concurrently \
 	two_admins \
 	order_tier_edit
 

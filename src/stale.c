@@ -52,7 +52,11 @@ static Marked *marked = NULL;	/* in TopTransactionContext */
 char *
 segment_table_name(Oid relid)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		return psprintf("table %u", relid);
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
 }
 
 /* A table and all tables above it: those it is a partition or a child of. */
