@@ -57,9 +57,12 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
 
+CREATE FUNCTION segment._row_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
+COMMENT ON FUNCTION segment._row_changed() IS 'row trigger on attached and watched partitioned tables (internal)';
+
 CREATE FUNCTION segment._unseen() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_unseen';
-REVOKE ALL ON FUNCTION segment._unseen() FROM PUBLIC;
 COMMENT ON FUNCTION segment._unseen() IS 'trigger on attached and watched tables that fires in replica sessions only: marks their sources stale (internal)';
 
 CREATE FUNCTION segment._triggers(
@@ -70,7 +73,23 @@ RETURNS SETOF record
 LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH RECURSIVE below(oid, relkind, relispartition) AS (
+	WITH RECURSIVE wanted(name, type, if_partitioned, if_ordinary, event, each, function, mode) AS MATERIALIZED (
+		-- transition tables cannot be trusted where rows are routed or moved to partitions
+		VALUES ('_segment_insert'::name, 4, false, true, 'AFTER INSERT',
+				'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'segment._source_changed()'::regprocedure, 'O'::"char"),
+			   ('_segment_update', 16, false, true, 'AFTER UPDATE',
+				'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_delete', 8, false, true, 'AFTER DELETE',
+				'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE',
+				'FOR EACH ROW', 'segment._row_changed()', 'O'),
+			   ('_segment_truncate', 32, true, true, 'AFTER TRUNCATE',
+				'FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE',
+				'FOR EACH ROW', 'segment._unseen()', 'R'),
+			   ('_segment_unseen_truncate', 32, true, true, 'AFTER TRUNCATE',
+				'FOR EACH STATEMENT', 'segment._unseen()', 'R')
+	), below(oid, relkind, relispartition) AS (
 		SELECT c.oid, c.relkind, c.relispartition FROM pg_class c WHERE c.oid = _triggers.relation
 		UNION ALL
 		SELECT c.oid, c.relkind, c.relispartition
@@ -80,33 +99,35 @@ AS $$
 		WHERE b.relkind = 'p'
 	)
 	SELECT b.oid::regclass, b.relispartition, w.name,
-		   format('%s ON %s %s EXECUTE FUNCTION %s()', w.event, b.oid::regclass, w.each, w.function),
+		   format('%s ON %s %s EXECUTE FUNCTION %s', w.event, b.oid::regclass, w.each, w.function),
 		   w.mode, t.tgname, t.tgenabled
 	FROM below b
-		JOIN (VALUES
-			-- transition tables cannot be trusted where rows are routed or moved to partitions
-			('_segment_insert'::name, 4, false, true, 'AFTER INSERT', 'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT',
-				'segment._source_changed', 'O'::"char"),
-			('_segment_update', 16, false, true, 'AFTER UPDATE', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT',
-				'segment._source_changed', 'O'),
-			('_segment_delete', 8, false, true, 'AFTER DELETE', 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT',
-				'segment._source_changed', 'O'),
-			('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
-				'segment._source_changed', 'O'),
-			('_segment_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
-				'segment._source_changed', 'O'),
-			('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
-				'segment._unseen', 'R'),
-			('_segment_unseen_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
-				'segment._unseen', 'R')
-		) AS w(name, type, if_partitioned, if_ordinary, event, each, function, mode)
-			ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
-		LEFT JOIN pg_trigger t
-			ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = format('%s()', w.function)::regprocedure
+		JOIN wanted w ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
+		LEFT JOIN pg_trigger t ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = w.function
 	WHERE b.relkind IN ('r', 'p')
 $$;
 REVOKE ALL ON FUNCTION segment._triggers(regclass) FROM PUBLIC;
 COMMENT ON FUNCTION segment._triggers(regclass) IS 'triggers of ours that a table and the partitions below it should have, beside those that they have (internal)';
+
+CREATE FUNCTION segment._set_trigger_modes(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	-- one table at a time: what ALTER TABLE does to the tables below differs between versions;
+	-- a trigger that was switched off stays off
+	FOR trigger IN
+		SELECT * FROM segment._triggers(relation) t
+		WHERE t.wanted_mode = 'R' AND t.present_mode IN ('O', 'A')
+	LOOP
+		EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER %I', trigger."table", trigger.present);
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._set_trigger_modes(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._set_trigger_modes(regclass) IS 'give triggers for replica sessions their mode, on a table and the partitions below it (internal)';
 
 CREATE FUNCTION segment._put_triggers(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
@@ -123,14 +144,7 @@ BEGIN
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
-	-- one table at a time: what ALTER TABLE does to the tables below differs between versions;
-	-- a trigger that was switched off stays off
-	FOR trigger IN
-		SELECT * FROM segment._triggers(relation) t
-		WHERE t.wanted_mode = 'R' AND t.present_mode IN ('O', 'A')
-	LOOP
-		EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER %I', trigger."table", trigger.present);
-	END LOOP;
+	PERFORM segment._set_trigger_modes(relation);
 END
 $$;
 REVOKE ALL ON FUNCTION segment._put_triggers(regclass) FROM PUBLIC;
@@ -154,7 +168,7 @@ BEGIN
 		)
 		SELECT t.tgname AS name, b.oid::regclass AS "table"
 		FROM below b JOIN pg_trigger t ON t.tgrelid = b.oid
-		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
+		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._row_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
 			AND t.tgparentid = 0	-- clones go with what they were made from
 		ORDER BY b.depth, b.oid, t.tgname
 	LOOP
@@ -618,8 +632,12 @@ BEGIN
 	LOOP
 		EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS items numeric, ALTER COLUMN amount DROP NOT NULL, ALTER COLUMN at DROP NOT NULL', ledger);
 	END LOOP;
-	INSERT INTO segment.epoch (system_identifier, database)
-		SELECT d.system_identifier, d.database FROM segment._database() d WHERE NOT EXISTS (SELECT FROM segment.epoch);
+	IF NOT EXISTS (SELECT FROM segment.epoch) THEN
+		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
+		INSERT INTO segment.stale_marks (source, reason)
+			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
+		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
 	FOREACH granted IN ARRAY coalesce(grants, '{}') LOOP
@@ -641,6 +659,7 @@ COMMENT ON FUNCTION segment.upgrade() IS 'after ALTER EXTENSION segment UPDATE: 
 CREATE FUNCTION segment._shape_faults(OUT source integer, OUT reason text) RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
 		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
@@ -680,9 +699,15 @@ AS $$
 	SELECT t.source, format('trigger "%s" of %s %s', coalesce(g.present, g.wanted), g."table",
 							CASE WHEN g.present IS NULL THEN 'is missing'
 								 WHEN g.present_mode = 'D' THEN 'is disabled'
-								 ELSE 'is enabled for other sessions than it should be' END)
+								 ELSE 'fires in the wrong sessions' END)
 	FROM tables t CROSS JOIN LATERAL segment._triggers(t.oid) g
 	WHERE NOT t.relispartition AND g.present_mode IS DISTINCT FROM g.wanted_mode
+	UNION
+	SELECT a.id, format('event trigger "%s" is %s', w.name, CASE WHEN e.evtname IS NULL THEN 'missing' ELSE 'not enabled ALWAYS' END)
+	FROM segment.attachments a
+		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
+		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
+	WHERE e.evtenabled IS DISTINCT FROM 'A'
 	ORDER BY 1, 2
 $$;
 REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
@@ -774,6 +799,25 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION segment._functions_changed(OUT source integer, OUT function oid, OUT name text) RETURNS SETOF record
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE used(source, classid, objid) AS (
+		SELECT a.id, 'pg_rewrite'::regclass::oid, r.oid
+		FROM segment.attachments a JOIN pg_rewrite r ON r.ev_class = to_regclass('segment.source_' || a.id)
+		UNION
+		SELECT u.source, d.refclassid, d.refobjid
+		FROM used u JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid
+		WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+	)
+	SELECT u.source, c.objid, c.object_identity
+	FROM pg_event_trigger_ddl_commands() c JOIN used u ON u.classid = c.classid AND u.objid = c.objid
+	WHERE c.classid = 'pg_proc'::regclass
+$$;
+REVOKE ALL ON FUNCTION segment._functions_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._functions_changed() IS 'functions that expressions of sources call and that the command has created or altered (internal, for the event trigger)';
+
 CREATE FUNCTION segment._ddl() RETURNS event_trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_ddl';
 REVOKE ALL ON FUNCTION segment._ddl() FROM PUBLIC;
@@ -788,7 +832,8 @@ ALTER EVENT TRIGGER segment_ddl_start ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER segment_ddl_start IS 'watches what a command takes along with the tables it drops or detaches';
 
 CREATE EVENT TRIGGER segment_ddl_end ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
+	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER',
+		'CREATE FUNCTION', 'ALTER FUNCTION', 'ALTER ROUTINE')
 	EXECUTE FUNCTION segment._ddl();
 ALTER EVENT TRIGGER segment_ddl_end ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER segment_ddl_end IS 'puts triggers on new partitions, marks sources stale whose rows may have changed unseen';

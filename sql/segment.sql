@@ -937,8 +937,12 @@ BEGIN
 	LOOP
 		EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS items numeric, ALTER COLUMN amount DROP NOT NULL, ALTER COLUMN at DROP NOT NULL', ledger);
 	END LOOP;
-	INSERT INTO segment.epoch (system_identifier, database)
-		SELECT d.system_identifier, d.database FROM segment._database() d WHERE NOT EXISTS (SELECT FROM segment.epoch);
+	IF NOT EXISTS (SELECT FROM segment.epoch) THEN
+		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
+		INSERT INTO segment.stale_marks (source, reason)
+			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
+		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
 	FOREACH granted IN ARRAY coalesce(grants, '{}') LOOP
