@@ -908,13 +908,42 @@ read_stale_marks(SourceSet *set, MemoryContext context)
 	return marks;
 }
 
+static bool
+is_filling(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].filling)
+			return true;
+	}
+	return false;
+}
+
 /*
- * Everything has been computed again: clear the marks seen beforehand, mark
- * what is still amiss, and let what was being filled be followed like the rest.
- * The caller holds SHARE ROW EXCLUSIVE on segment.facts.
+ * Attaching locks segment.attachments before segment.facts: so does whoever ends
+ * a filling.  Called before what is attached is read.
  */
 static void
-declare_exact(SourceSet *set, Datum marks)
+lock_attachments_if_filling(void)
+{
+	Identity	caller;
+	bool		isnull;
+
+	segment_become(segment_owner(), &caller);
+	segment_execute_latest("SELECT EXISTS (SELECT FROM segment.attachments a WHERE a.filling)");
+	if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
+		segment_execute("LOCK TABLE segment.attachments IN ROW EXCLUSIVE MODE");
+	segment_resume(&caller);
+}
+
+/*
+ * Everything has been computed again: clear the marks seen beforehand, mark
+ * what is still amiss, and let sources up to an id that were being filled be
+ * followed like the rest; then the caller has locked segment.attachments, and
+ * segment.facts in SHARE ROW EXCLUSIVE.
+ */
+static void
+declare_exact(SourceSet *set, Datum marks, int filled)
 {
 	Oid			types[1] = {TEXTARRAYOID};
 	Identity	caller;
@@ -922,7 +951,8 @@ declare_exact(SourceSet *set, Datum marks)
 	segment_become(set->owner, &caller);
 	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
 						 1, types, &marks, NULL, false, NULL, NULL);
-	segment_execute("UPDATE segment.attachments SET filling = false WHERE filling");
+	if (filled > 0)
+		segment_execute(psprintf("UPDATE segment.attachments SET filling = false WHERE filling AND id <= %d", filled));
 	segment_resume(&caller);
 	segment_marks_cleared();
 	segment_mark_faults(set, NIL);
@@ -980,6 +1010,7 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	segment_require_read_committed("recalculate");
 	refuse_in_trigger("recalculate");
 	segment_connect(0);
+	lock_attachments_if_filling();
 	segment_lock_facts();		/* before what is attached is read: it stays so */
 	set = segment_sources_acquire();
 	require_customers(set);
@@ -990,7 +1021,7 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	marks = read_stale_marks(set, CurrentMemoryContext);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	adopt_state(set);
-	declare_exact(set, marks);
+	declare_exact(set, marks, is_filling(set) ? set->newest : 0);
 	segment_sources_release();
 	SPI_finish();
 	PG_RETURN_INT64((int64) n);
@@ -1047,7 +1078,7 @@ typedef struct Batches
 	SourceSet  *set;
 	MemoryContext context;		/* outlives the transactions */
 	int			size;
-	bool		filling;		/* customers whose facts say that they are not filled */
+	int			filled;			/* customers are to be filled up to this source; 0: nothing is filling */
 	bool		resumed;		/* only those whom a mark still concerns */
 	Datum		marks;
 	Datum	   *missing;		/* keys that sources name and that have no facts row */
@@ -1097,16 +1128,16 @@ still_to_do(Batches *batches)
 {
 	StringInfoData sql;
 
-	if (!batches->filling && !batches->resumed)
+	if (batches->filled == 0 && !batches->resumed)
 		return "";
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, " AND (");
-	if (batches->filling)
-		appendStringInfo(&sql, "f.filled < %d", batches->set->newest);
+	if (batches->filled > 0)
+		appendStringInfo(&sql, "f.filled < %d", batches->filled);
 	if (batches->resumed)
 		appendStringInfo(&sql, "%sf.checked IS NULL OR f.checked <= (SELECT m.xid FROM segment.stale_marks m"
 						 " WHERE m::text = ANY ($3) ORDER BY m.xid DESC LIMIT 1)",
-						 batches->filling ? " OR " : "");
+						 batches->filled > 0 ? " OR " : "");
 	appendStringInfoChar(&sql, ')');
 	return sql.data;
 }
@@ -1167,7 +1198,7 @@ recalculate_batch(Batches *batches, Datum batch, int n)
 
 	bump_customers(batches->set, batch);
 	batches->set = reacquire(batches->set);
-	batches->wrong += segment_recompute(batches->set, batch, batches->filling ? CAUSE_ATTACH : CAUSE_RECALCULATION, NULL);
+	batches->wrong += segment_recompute(batches->set, batch, batches->filled > 0 ? CAUSE_ATTACH : CAUSE_RECALCULATION, NULL);
 	next_transaction(batches);
 	batches->done += n;
 	elapsed = (double) (GetCurrentTimestamp() - batches->start) / USECS_PER_SEC;
@@ -1225,20 +1256,23 @@ recalculate_present(Batches *batches)
 }
 
 /*
- * The end, with everyone kept out who judges: the few customers who came while
- * we were filling, and then nobody is passed over any more.
+ * The end.  Where something was being filled, with everyone kept out who judges:
+ * the few customers who came meanwhile, and then nobody is passed over any more.
  */
 static void
 finish_batches(Batches *batches)
 {
-	segment_lock_facts();
-	batches->set = reacquire(batches->set);
-	if (batches->filling)
+	if (batches->filled > 0)
 	{
-		int			size = batches->size;
 		Datum		batch;
 		int			n;
 
+		segment_sources_release();
+		SPI_commit();			/* locks anew, in their order */
+		lock_attachments_if_filling();
+		segment_lock_facts();
+		batches->set = segment_sources_acquire();
+		require_customers(batches->set);
 		batches->size = INT_MAX;
 		batches->resumed = false;
 		if (next_batch(batches, true, (Datum) 0, &batch, &n))
@@ -1246,9 +1280,8 @@ finish_batches(Batches *batches)
 			bump_customers(batches->set, batch);
 			batches->wrong += segment_recompute(batches->set, batch, CAUSE_ATTACH, NULL);
 		}
-		batches->size = size;
 	}
-	declare_exact(batches->set, batches->marks);
+	declare_exact(batches->set, batches->marks, batches->filled);
 }
 
 /* What a restore has brought here is followed from now on, and stale until it is done. */
@@ -1290,8 +1323,7 @@ segment_recalculate_in_batches(PG_FUNCTION_ARGS)
 	batches.set = segment_sources_acquire();
 	require_customers(batches.set);
 	adopt_as_stale(&batches);
-	for (int i = 0; i < batches.set->nsources; i++)
-		batches.filling |= batches.set->sources[i].filling;
+	batches.filled = is_filling(batches.set) ? batches.set->newest : 0;
 	batches.marks = read_stale_marks(batches.set, batches.context);
 	batches.resumed = ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(batches.marks)),
 									 ARR_DIMS(DatumGetArrayTypeP(batches.marks))) > 0;

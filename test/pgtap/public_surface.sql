@@ -19,9 +19,11 @@ SELECT set_eq(
 	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND p.proname NOT LIKE '\_%' $$,
 	ARRAY[
-		'attach_customers("table" regclass, key text, name text, given_name text, phone text, email text, sex text, birth_date text, birth_day text, birth_month text, birth_year text, address text, country text, region text, city text, ward text, tags text, member_since text, added_at text, anonymous text[], counted_when text, at_zone text, watch regclass[])',
-		'attach_orders("table" regclass, customer text, amount text, at text, key text, at_zone text, currency text, counted_when text, watch regclass[])',
-		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass)',
+		'attach_customers("table" regclass, key text, name text, given_name text, phone text, email text, sex text, birth_date text, birth_day text, birth_month text, birth_year text, address text, country text, region text, city text, ward text, tags text, member_since text, added_at text, anonymous text[], counted_when text, at_zone text, watch regclass[], custom jsonb, fill boolean)',
+		'attach_orders("table" regclass, customer text, amount text, at text, key text, at_zone text, currency text, counted_when text, watch regclass[], items text, custom jsonb, fill boolean)',
+		'attach_order_lines("table" regclass, order_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], orders regclass, custom jsonb, fill boolean)',
+		'attach_return_lines("table" regclass, return_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], returns regclass, custom jsonb, fill boolean)',
+		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass, items text, custom jsonb, fill boolean)',
 		'configure(timezone text, country_code text, currency text, money_unit numeric)',
 		'detach("table" regclass, role text)',
 		'recalculate()',
@@ -36,7 +38,7 @@ SELECT set_eq(
 	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
 	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
 	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
-		  'customers (view)', 'facts', 'former_tiers', 'ladders', 'left_out', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
+		  'customers (view)', 'epoch', 'facts', 'former_tiers', 'ladders', 'left_out', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
 		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
 		  'tier_sizes (view)', 'tiers'],
 	'tables, views and sequences are these');
@@ -55,7 +57,7 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_watched', '_index_advice') $$,
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice') $$,
 	'nobody but the owner may call anything until it is granted, except what views call for their readers');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
@@ -70,7 +72,7 @@ SELECT is_empty(
 	'every function that is not C pins its search_path');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
-	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_rule_row']::name[],
+	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_rule_row']::name[],
 	'only functions that read settings and rules are SECURITY DEFINER: elsewhere identities are switched in C, one step at a time');
 
 SELECT is_empty(
@@ -87,7 +89,7 @@ SELECT is_empty(
 	'every member of the extension lives in schema segment');
 SELECT set_eq(
 	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'segment' $$,
-	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.left_out', 'segment.rule_id', 'segment.source_id', 'segment.ladders', 'segment.tiers'],
+	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.epoch', 'segment.left_out', 'segment.rule_id', 'segment.source_id', 'segment.ladders', 'segment.tiers'],
 	'what the merchant decided is dumped');
 
 -- whoever may read a view needs no other right
