@@ -41,6 +41,7 @@
 #include "recalculate.h"
 #include "row.h"
 #include "saved_plan.h"
+#include "stale.h"
 #include "standing.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -1935,6 +1936,11 @@ follow(Work *work)
 		OidIsValid(root_of(work->trigger->tg_relation)))
 		work->relid = root_of(work->trigger->tg_relation);
 	work->refused = !is_attached(work->set, work->relid, &role, &name);
+	if (work->refused && segment_sources_of(work->set, segment_with_ancestors(work->relid)) != NIL)
+	{
+		work->refused = false;	/* being detached concurrently: its rows have left already */
+		return;
+	}
 	if (work->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
