@@ -47,6 +47,9 @@ REGRESS = \
 	statements \
 	left_out \
 	ladders \
+	lines \
+	custom \
+	partitions \
 	recalculate \
 	ddl_watch \
 	replica_sessions \
@@ -75,7 +78,7 @@ ISOLATION = \
 
 # Tests that need at least this major version; an older server leaves them out
 # and `make test` counts them as skipped.
-REGRESS_15 = merge
+REGRESS_15 = merge merge_partitions
 REGRESS_16 =
 REGRESS_17 =
 REGRESS_18 =

@@ -79,7 +79,7 @@ CREATE TABLE segment.attachments (
 	relation regclass NOT NULL,
 	role text COLLATE "C" NOT NULL,
 	arguments jsonb NOT NULL,
-	parent integer,
+	order_source integer,
 	watch regclass[] NOT NULL DEFAULT '{}',
 	attached_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	attached_by text NOT NULL DEFAULT session_user,
@@ -88,6 +88,8 @@ CREATE TABLE segment.attachments (
 );
 REVOKE ALL ON segment.attachments FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.attachments', '');
+COMMENT ON COLUMN segment.attachments.order_source IS 'the source whose rows the rows of this one name: orders; of return lines, returns';
+COMMENT ON COLUMN segment.attachments.filling IS 'attached with fill => false, and not everyone is filled yet';
 COMMENT ON TABLE segment.attachments IS 'which table plays which role, with the arguments as given; the view segment.source_<id> is the mapping itself; read segment.sources';
 
 CREATE TABLE segment.stale_marks (
@@ -607,7 +609,22 @@ COMMENT ON FUNCTION segment._stale() IS 'whether the state of any source may be 
 
 -- everything with a customer key in it, made with the type of the merchant's key
 
-CREATE FUNCTION segment._create_customer_objects(key_type regtype) RETURNS void
+CREATE FUNCTION segment._comment_customer_tables() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
+	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
+	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
+	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
+	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
+END
+$$;
+REVOKE ALL ON FUNCTION segment._comment_customer_tables() FROM PUBLIC;
+COMMENT ON FUNCTION segment._comment_customer_tables() IS 'say what the tables that hold customer keys are (internal)';
+
+CREATE FUNCTION segment._create_customer_tables(key_type regtype) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
@@ -630,9 +647,6 @@ CREATE TABLE segment.facts (
 	checked xid8
 ) WITH (fillfactor = 70)$$, key_type);
 	REVOKE ALL ON segment.facts FROM PUBLIC;
-	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
-	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
-	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
 
 	EXECUTE format($$
 CREATE TABLE segment.standings (
@@ -641,7 +655,6 @@ CREATE TABLE segment.standings (
 	since timestamptz[] NOT NULL
 )$$, key_type);
 	REVOKE ALL ON segment.standings FROM PUBLIC;
-	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
 
 	EXECUTE format($$
 CREATE TABLE segment.changes (
@@ -663,8 +676,20 @@ CREATE TABLE segment.changes (
 )$$, key_type);
 	CREATE INDEX changes_customer ON segment.changes (customer_id, version);
 	REVOKE ALL ON segment.changes FROM PUBLIC;
-	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
 
+	PERFORM segment._comment_customer_tables();
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._create_customer_tables(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_tables(regtype) IS 'make the tables that hold customer keys (internal, called by segment.attach_customers())';
+
+-- Apart from the tables, because a later version makes them anew.
+CREATE FUNCTION segment._create_customer_views(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+BEGIN
 	CREATE VIEW segment.customers AS
 		SELECT f.customer_id,
 			   f.number_of_orders,
@@ -775,37 +800,166 @@ LANGUAGE c STABLE
 AS '$libdir/segment', 'segment_verify'$$, key_type);
 	REVOKE ALL ON FUNCTION segment.verify() FROM PUBLIC;
 	COMMENT ON FUNCTION segment.verify() IS 'stored against recomputed by plain SQL from the attached tables: one row per difference, writes nothing';
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._create_customer_views(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_views(regtype) IS 'make the views and functions that hold or take customer keys (internal, called by segment.attach_customers() and segment.upgrade())';
 
+CREATE FUNCTION segment._create_customer_objects(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM segment._create_customer_tables(key_type);
+	PERFORM segment._create_customer_views(key_type);
+	PERFORM segment._set_objects_version();
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
 	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
 END
-$function$;
+$$;
 REVOKE ALL ON FUNCTION segment._create_customer_objects(regtype) FROM PUBLIC;
-COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make tables, views and functions that hold customer keys (internal, called by segment.attach_customers())';
+COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make everything that holds customer keys (internal, called by segment.attach_customers())';
+
+CREATE FUNCTION segment._drop_customer_views() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+DECLARE
+	typed regprocedure;
+BEGIN
+	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
+	FOR typed IN
+		SELECT p.oid FROM pg_proc p
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
+	LOOP
+		EXECUTE format('DROP FUNCTION %s', typed);
+	END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._drop_customer_views() FROM PUBLIC;
+COMMENT ON FUNCTION segment._drop_customer_views() IS 'drop what segment._create_customer_views() made (internal)';
 
 CREATE FUNCTION segment._drop_customer_objects() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $function$
-DECLARE
-	recalculation regprocedure;
 BEGIN
-	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
-	FOR recalculation IN
-		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
-	LOOP
-		EXECUTE format('DROP FUNCTION %s', recalculation);
-	END LOOP;
+	PERFORM segment._drop_customer_views();
 	DROP TABLE segment.facts, segment.standings, segment.changes;
 	DELETE FROM segment.epoch;
+	DELETE FROM segment.settings s WHERE s.name = 'objects_version';
 END
 $function$;
 REVOKE ALL ON FUNCTION segment._drop_customer_objects() FROM PUBLIC;
 COMMENT ON FUNCTION segment._drop_customer_objects() IS 'drop what segment._create_customer_objects() made (internal, called by segment.detach())';
+
+-- what attaching made belongs to no extension, so an update of the extension
+-- leaves it as it is: dumped, and dropped with the schema only
+
+CREATE FUNCTION segment._set_objects_version() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO segment.settings AS s (name, value)
+		SELECT 'objects_version', e.extversion FROM pg_extension e WHERE e.extname = 'segment'
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value
+$$;
+REVOKE ALL ON FUNCTION segment._set_objects_version() FROM PUBLIC;
+COMMENT ON FUNCTION segment._set_objects_version() IS 'write down which version made the tables and views of customers (internal)';
+
+CREATE FUNCTION segment._upgrade_due() RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(segment._setting('objects_version'), '0.1')
+	FROM pg_extension e
+	WHERE e.extname = 'segment' AND to_regclass('segment.facts') IS NOT NULL
+		AND coalesce(segment._setting('objects_version'), '0.1') <> e.extversion
+$$;
+REVOKE ALL ON FUNCTION segment._upgrade_due() FROM PUBLIC;
+COMMENT ON FUNCTION segment._upgrade_due() IS 'the version that made the tables and views of customers, where the extension is of another (internal)';
+
+CREATE FUNCTION segment.upgrade() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+DECLARE
+	key_type regtype;
+	granted text;
+	grants text[];
+	ledger regclass;
+	attached regclass;
+BEGIN
+	IF to_regclass('segment.facts') IS NULL THEN
+		RETURN;
+	END IF;
+	LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE;
+	LOCK TABLE segment.facts IN ACCESS EXCLUSIVE MODE;
+	SELECT a.atttypid INTO key_type FROM pg_attribute a WHERE a.attrelid = 'segment.facts'::regclass AND a.attname = 'customer_id';
+
+	SELECT array_agg(format('GRANT %s ON %s TO %s%s', g.privilege_type, g.object, g.grantee,
+							CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)) INTO grants
+	FROM (
+		SELECT x.privilege_type, c.oid::regclass::text AS object, x.is_grantable,
+			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
+		FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
+		WHERE c.relnamespace = 'segment'::regnamespace
+			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers') AND x.grantee <> c.relowner
+		UNION ALL
+		SELECT x.privilege_type, 'FUNCTION ' || p.oid::regprocedure::text, x.is_grantable,
+			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
+		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
+		WHERE p.pronamespace = 'segment'::regnamespace
+			AND p.proname IN ('recalculate_customers', 'verify') AND x.grantee <> p.proowner
+	) g;
+	BEGIN
+		PERFORM segment._drop_customer_views();
+	EXCEPTION WHEN dependent_objects_still_exist THEN
+		RAISE EXCEPTION 'cannot make the views of schema segment anew: others depend on them'
+			USING ERRCODE = 'dependent_objects_still_exist', DETAIL = SQLERRM,
+				  HINT = 'Drop those views, call segment.upgrade(), and create them again.';
+	END;
+
+	-- from 0.1
+	ALTER TABLE segment.facts
+		ADD COLUMN IF NOT EXISTS items_bought numeric NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS items_returned numeric NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS filled integer NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS checked xid8;
+	PERFORM segment._comment_customer_tables();
+	FOR ledger IN
+		SELECT to_regclass('segment.counted_' || a.id) FROM segment.attachments a WHERE to_regclass('segment.counted_' || a.id) IS NOT NULL
+	LOOP
+		EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS items numeric, ALTER COLUMN amount DROP NOT NULL, ALTER COLUMN at DROP NOT NULL', ledger);
+	END LOOP;
+	IF NOT EXISTS (SELECT FROM segment.epoch) THEN
+		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
+		INSERT INTO segment.stale_marks (source, reason)
+			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
+		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	END IF;
+
+	PERFORM segment._create_customer_views(key_type);
+	FOREACH granted IN ARRAY coalesce(grants, '{}') LOOP
+		EXECUTE granted;
+	END LOOP;
+	PERFORM segment._set_objects_version();
+	FOR attached IN
+		SELECT a.relation FROM segment.attachments a
+		UNION
+		SELECT w.relation FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id)) w(relation)
+	LOOP
+		PERFORM segment._put_triggers(attached);
+	END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION segment.upgrade() FROM PUBLIC;
+COMMENT ON FUNCTION segment.upgrade() IS 'after ALTER EXTENSION segment UPDATE: bring tables, views and triggers that attaching made to the new version';
 
 -- what is attached, and whether it can be trusted
 
@@ -921,6 +1075,15 @@ BEGIN
 		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
 		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'upgrade', NULL::regclass, 'due', NULL::bigint,
+			   format('Tables, views and triggers that attaching made are those of version %s.', v.version),
+			   'SELECT segment.upgrade();'
+		FROM segment._upgrade_due() v(version) WHERE v.version IS NOT NULL
+	LOOP
+		RETURN NEXT;
+	END LOOP;
 
 	FOR item, source, state, rows, detail, hint IN
 		SELECT 'source', s.source, CASE WHEN s.stale THEN 'stale' ELSE 'exact' END, NULL::bigint,

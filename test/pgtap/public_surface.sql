@@ -30,6 +30,7 @@ SELECT set_eq(
 		'recalculate_customers(customer_ids bigint[])',
 		'recalculate_in_batches(IN batch_size integer)',
 		'status(OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)',
+		'upgrade()',
 		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)'
 	],
 	'public functions are these; whatever is added must be listed here and in the reference');
