@@ -378,6 +378,7 @@ AS $$
 	FROM below b
 		JOIN wanted w ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
 		LEFT JOIN pg_trigger t ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = w.function
+			AND t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0
 	WHERE b.relkind IN ('r', 'p')
 $$;
 REVOKE ALL ON FUNCTION segment._triggers(regclass) FROM PUBLIC;

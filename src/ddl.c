@@ -139,6 +139,16 @@ segment_take_triggers(Oid owner, Oid relid)
 	run_own_ddl(owner, "SELECT segment._take_triggers($1)", relid);
 }
 
+/* Whether a trigger fires in this session, for whatever rows. */
+static bool
+fires_always(const Trigger *trigger)
+{
+	return trigger->tgqual == NULL && trigger->tgnattr == 0 &&
+		(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
+		 trigger->tgenabled == (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA
+								? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN));
+}
+
 /*
  * The row trigger of partitioned tables.  Everybody may execute it, so that
  * everybody may make a partition; but of several such triggers on a table, ours
@@ -162,7 +172,7 @@ segment_row_changed(PG_FUNCTION_ARGS)
 		if (trigger->tgoid == data->tg_trigger->tgoid)
 			break;
 		if (trigger->tgfoid == data->tg_trigger->tgfoid && trigger->tgtype == data->tg_trigger->tgtype &&
-			trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN)
+			fires_always(trigger))
 			return PointerGetDatum(NULL);
 	}
 	return segment_source_changed(fcinfo);

@@ -1936,6 +1936,11 @@ follow(Work *work)
 		OidIsValid(root_of(work->trigger->tg_relation)))
 		work->relid = root_of(work->trigger->tg_relation);
 	work->refused = !is_attached(work->set, work->relid, &role, &name);
+	if (work->refused && segment_sources_of(work->set, segment_with_ancestors(work->relid)) != NIL)
+	{
+		work->refused = false;	/* being detached concurrently: its rows have left already */
+		return;
+	}
 	if (work->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -132,6 +132,36 @@ RESET ROLE;
 SELECT * FROM shop.triggers WHERE "table"::text ~ '2028';
 TABLE shop.told;
 SELECT segment.recalculate();
+-- it is followed from its first row on, once, whatever triggers others add
+SET ROLE shop_archivist;
+INSERT INTO shop.orders VALUES (8, 2, 80, '2028-01-01');
+INSERT INTO shop.orders_2028 VALUES (9, 3, 90, '2028-01-01');
+RESET ROLE;
+CREATE TRIGGER another AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW EXECUTE FUNCTION segment._row_changed();
+CREATE TRIGGER "A first" AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW EXECUTE FUNCTION segment._row_changed();
+CREATE TRIGGER "A before" AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW WHEN (false) EXECUTE FUNCTION segment._row_changed();
+INSERT INTO shop.orders VALUES (10, 2, 20, '2028-02-01');
+UPDATE shop.orders SET total = total + 1 WHERE id IN (8, 10);
+DELETE FROM shop.orders WHERE id = 9;
+DROP TRIGGER "A first" ON shop.orders;
+DROP TRIGGER "A before" ON shop.orders;
+DROP TRIGGER another ON shop.orders;
+SELECT number_of_orders, amount_ordered FROM segment.facts WHERE customer_id = 2;
+SELECT * FROM segment.verify();
+TABLE shop.told;
+SELECT segment.recalculate();
+-- the function that makes this possible is of no use on other tables
+GRANT USAGE ON SCHEMA segment TO shop_archivist;
+SET ROLE shop_archivist;
+CREATE TABLE shop.mine (id int);
+CREATE TRIGGER mine AFTER INSERT ON shop.mine FOR EACH ROW EXECUTE FUNCTION segment._row_changed();
+INSERT INTO shop.mine VALUES (1);
+DROP TRIGGER mine ON shop.mine;
+CREATE TRIGGER mine AFTER INSERT ON shop.mine FOR EACH STATEMENT EXECUTE FUNCTION segment._row_changed();
+INSERT INTO shop.mine VALUES (1);
+DROP TABLE shop.mine;
+RESET ROLE;
+REVOKE USAGE ON SCHEMA segment FROM shop_archivist;
 
 -- Triggers switched off and on.
 ALTER TABLE shop.customers DISABLE TRIGGER _segment_insert;
