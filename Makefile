@@ -70,6 +70,7 @@ ISOLATION = \
 	lookup_race \
 	attach_race \
 	attach_second_source \
+	fill_race \
 	recalculate_race \
 	replica_race \
 	detach_concurrently \
