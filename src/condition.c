@@ -352,6 +352,7 @@ segment_condition_apply(ConditionReader *reader, ConditionItem *name, ConditionI
 		return NULL;
 	}
 	figure->detail = function;
+	figure->at = name->at;
 	return figure;
 }
 
@@ -504,7 +505,7 @@ segment_condition_clause(ConditionReader *reader, ConditionItem *clause)
 			if (figure->detail != CONDITION_ANNIVERSARY && is_above(operand, operand->next))
 			{
 				segment_condition_fault(reader, ERRCODE_INVALID_TEXT_REPRESENTATION, operand->at, 0,
-										"the first bound of BETWEEN is above the second", "Exchange them: BETWEEN 3 AND 5.");
+										"the first bound of BETWEEN is above the second", "The smaller bound comes first.");
 				return NULL;
 			}
 			break;
@@ -1289,6 +1290,26 @@ print_clause(Printer *printer, const ConditionNode *clause)
 	}
 }
 
+/* Apart from print_node(), whose frame is to stay small. */
+static pg_noinline void
+print_leaf(Printer *printer, const Condition *condition, int32 offset)
+{
+	ConditionNode node;
+
+	open_node(condition, offset, &node);
+	if (node.kind == CONDITION_TRUE || node.kind == CONDITION_FALSE)
+	{
+		note_mark(printer, offset);
+		appendStringInfoString(&printer->out, node.kind == CONDITION_TRUE ? "TRUE" : "FALSE");
+	}
+	else if (node.kind < CONDITION_FIGURE)
+		print_clause(printer, &node);
+	else if (node.kind == CONDITION_FIGURE)
+		print_figure(printer, &node);
+	else
+		print_value(printer, &node);
+}
+
 /* The only recursion over a value; parentheses where the parent binds tighter. */
 static void
 print_node(Printer *printer, const Condition *condition, int32 offset, int parent)
@@ -1318,23 +1339,8 @@ print_node(Printer *printer, const Condition *condition, int32 offset, int paren
 			appendStringInfoString(&printer->out, "NOT ");
 			print_node(printer, condition, words[2], kind);
 			break;
-		case CONDITION_TRUE:
-		case CONDITION_FALSE:
-			note_mark(printer, offset);
-			appendStringInfoString(&printer->out, kind == CONDITION_TRUE ? "TRUE" : "FALSE");
-			break;
 		default:
-			{
-				ConditionNode node;
-
-				open_node(condition, offset, &node);
-				if (kind < CONDITION_FIGURE)
-					print_clause(printer, &node);
-				else if (kind == CONDITION_FIGURE)
-					print_figure(printer, &node);
-				else
-					print_value(printer, &node);
-			}
+			print_leaf(printer, condition, offset);
 			break;
 	}
 	if (parentheses)

@@ -166,6 +166,7 @@ typedef struct ConditionReader
 	int32		next_at;
 	int			token;
 	int			previous_token;
+	int			parentheses;	/* open ones */
 } ConditionReader;
 
 /* condition.c, for the readers */

@@ -386,6 +386,8 @@ read_figure(ConditionReader *reader, JsonbContainer *object)
 	leave(reader, length);
 	if (function)
 	{
+		if (strcmp(function, "unaccented") != 0 && strcmp(function, "anniversary") != 0)
+			refuse_member(reader, "function", "unknown function", "Use unaccented or anniversary.");
 		length = enter(reader, "function");
 		figure = segment_condition_apply(reader, segment_condition_string(function, strlen(function), 0), figure);
 		leave(reader, length);
