@@ -580,6 +580,7 @@ read_rule(ConditionReader *reader, JsonbContainer *rule)
 	ConditionItem *clause;
 	ConditionItem *operands;
 	JsonbValue	match;
+	char	   *name;
 	int			length = reader->path->len;
 
 	refuse_other_members(reader, rule, members, lengthof(members));
@@ -588,13 +589,15 @@ read_rule(ConditionReader *reader, JsonbContainer *rule)
 		return NULL;
 	if (get(rule, "match", &match))
 		return read_match(reader, rule, &match);
+	name = get_string(reader, rule, "operator");
+	if (name && (strcmp(name, "everybody") == 0 || strcmp(name, "nobody") == 0))
+		return segment_condition_item(read_operator(reader, rule)->kind, 0);
+	clause = segment_condition_item(CONDITION_COMPARE, 0);
+	segment_condition_add(clause, read_figure(reader, rule));
 	operator = read_operator(reader, rule);
-	if (operator->kind <= CONDITION_FALSE)
-		return segment_condition_item(operator->kind, 0);
-	clause = segment_condition_item(operator->kind, 0);
+	clause->kind = operator->kind;
 	clause->detail = operator->detail;
 	clause->negated = operator->negated;
-	segment_condition_add(clause, read_figure(reader, rule));
 	operands = read_operands(reader, rule, operator);
 	if (operands)
 		segment_condition_adopt(clause, operands);

@@ -12,7 +12,7 @@ SET LOCAL search_path = segment, public;
 \echo # seed :seed
 SELECT setseed(:seed) IS NULL AS seeded \gset
 
-SELECT plan(14);
+SELECT plan(15);
 
 -- the generator: one spelling of a random condition
 
@@ -116,6 +116,40 @@ CREATE TEMP TABLE received (i int, c condition);
 SELECT is((SELECT count(*) FROM held JOIN received USING (i) WHERE held.c = received.c), 3000::bigint, 'recv(send(c)) = c, through COPY BINARY');
 SELECT is_empty('SELECT i FROM held WHERE get_byte(_condition_send(c), 0) <> 1 OR substr(_condition_send(c), 2) <> convert_to(c::text, ''UTF8'')',
 	'the binary form is a version byte and the text');
+
+-- trees with something wrong in them: one member or element removed, doubled or replaced
+CREATE FUNCTION pg_temp.spoil(tree jsonb) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	path text[];
+BEGIN
+	WITH RECURSIVE places(path, value) AS (
+		SELECT '{}'::text[], tree
+		UNION ALL
+		SELECT p.path || m.key, m.value
+		FROM places p, LATERAL (
+			SELECT key, value FROM jsonb_each(CASE jsonb_typeof(p.value) WHEN 'object' THEN p.value ELSE '{}' END)
+			UNION ALL
+			SELECT (n - 1)::text, value FROM jsonb_array_elements(CASE jsonb_typeof(p.value) WHEN 'array' THEN p.value ELSE '[]' END) WITH ORDINALITY e(value, n)
+		) m)
+	SELECT p.path INTO path FROM places p WHERE p.path <> '{}' ORDER BY random() LIMIT 1;
+	RETURN CASE pg_temp.n(2)
+		WHEN 0 THEN tree #- path
+		ELSE jsonb_set(tree, path, pg_temp.pick('null', 'true', '0', '-1.5', '1e300', '""', '"~"', '"and"', '"2026-02-30"', '"-30d"', '"field"', '"in"', '"during"', '"everybody"',
+			'[]', '[1, 2]', '["a", null]', '{}', '{"text": "x"}', '{"text": 1}', '{"rules": []}', '{"field": "b", "times": 2}', '{"combinator": "or", "rules": [{"field": "a", "operator": "null"}]}',
+			'{"mode": "atLeast", "threshold": 3}')::jsonb)
+	END;
+END $$;
+CREATE FUNCTION pg_temp.outcome(tree jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	c condition;
+BEGIN
+	c := tree::condition;
+	RETURN CASE WHEN c::jsonb::condition = c AND c::text::condition = c THEN 'condition' ELSE 'unstable: ' || c::text END;
+EXCEPTION WHEN invalid_text_representation OR syntax_error OR datetime_field_overflow OR numeric_value_out_of_range THEN
+	RETURN 'refused';
+END $$;
+SELECT set_eq('SELECT pg_temp.outcome(pg_temp.spoil(c::jsonb)) FROM held', ARRAY['condition', 'refused'],
+	'a spoiled tree is a condition or refused, nothing else');
 
 SELECT * FROM finish();
 ROLLBACK;
