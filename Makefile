@@ -17,6 +17,10 @@ OBJS = \
 	$(WIN32RES) \
 	src/saved_plan.o \
 	src/configuration.o \
+	src/condition_gram.o \
+	src/condition_scan.o \
+	src/condition.o \
+	src/condition_json.o \
 	src/classify.o \
 	src/ruleset.o \
 	src/source.o \
@@ -55,7 +59,9 @@ REGRESS = \
 	replica_sessions \
 	identities \
 	failures \
-	bad_input
+	bad_input \
+	condition_type \
+	condition_json
 
 ISOLATION = \
 	concurrent_orders \
@@ -98,7 +104,8 @@ TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 endif
 
-EXTRA_CLEAN = results output_iso tmp_check regression.diffs regression.out
+GENERATED = src/condition_gram.c src/condition_gram.h src/condition_scan.c
+EXTRA_CLEAN = results output_iso tmp_check regression.diffs regression.out $(GENERATED)
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -106,8 +113,13 @@ include $(PGXS)
 sql/$(EXTENSION)--$(EXTVERSION).sql: sql/$(EXTENSION).sql $(EXTENSION).control
 	cp $< $@
 
+# One run of bison makes both files: see src/backend/parser/Makefile.
+src/condition_gram.h: src/condition_gram.c
+	touch $@
+src/condition_gram.c: BISONFLAGS += -d
+
 # PGXS does not track headers; the .bc files are the JIT's.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(sort $(wildcard src/*.h) src/condition_gram.h)
 
 else
 # No PGXS: only the targets below, which install it, and a clean that removes

@@ -67,6 +67,132 @@ AS 'MODULE_PATHNAME', 'segment_configure';
 REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric) FROM PUBLIC;
 COMMENT ON FUNCTION segment.configure(text, text, text, numeric) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
+-- the condition language
+
+CREATE TYPE segment.condition;
+
+CREATE FUNCTION segment._condition_in(cstring) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_in';
+COMMENT ON FUNCTION segment._condition_in(cstring) IS 'reads a condition (internal)';
+
+CREATE FUNCTION segment._condition_out(segment.condition) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_out';
+COMMENT ON FUNCTION segment._condition_out(segment.condition) IS 'writes a condition in its canonical form (internal)';
+
+CREATE FUNCTION segment._condition_recv(internal) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_recv';
+COMMENT ON FUNCTION segment._condition_recv(internal) IS 'reads a condition from a binary protocol: a version byte and the text (internal)';
+
+CREATE FUNCTION segment._condition_send(segment.condition) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_send';
+COMMENT ON FUNCTION segment._condition_send(segment.condition) IS 'writes a condition for a binary protocol (internal)';
+
+CREATE TYPE segment.condition (
+	INPUT = segment._condition_in,
+	OUTPUT = segment._condition_out,
+	RECEIVE = segment._condition_recv,
+	SEND = segment._condition_send,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = extended
+);
+COMMENT ON TYPE segment.condition IS 'who belongs: a condition such as amount_spent >= 5_000_000 AND last_order_date < -90d; names are looked up when it is used';
+
+CREATE FUNCTION segment._condition_eq(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_eq';
+COMMENT ON FUNCTION segment._condition_eq(segment.condition, segment.condition) IS 'implementation of = on conditions (internal)';
+CREATE FUNCTION segment._condition_ne(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_ne';
+COMMENT ON FUNCTION segment._condition_ne(segment.condition, segment.condition) IS 'implementation of <> on conditions (internal)';
+CREATE FUNCTION segment._condition_lt(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_lt';
+COMMENT ON FUNCTION segment._condition_lt(segment.condition, segment.condition) IS 'implementation of < on conditions (internal)';
+CREATE FUNCTION segment._condition_le(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_le';
+COMMENT ON FUNCTION segment._condition_le(segment.condition, segment.condition) IS 'implementation of <= on conditions (internal)';
+CREATE FUNCTION segment._condition_gt(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_gt';
+COMMENT ON FUNCTION segment._condition_gt(segment.condition, segment.condition) IS 'implementation of > on conditions (internal)';
+CREATE FUNCTION segment._condition_ge(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_ge';
+COMMENT ON FUNCTION segment._condition_ge(segment.condition, segment.condition) IS 'implementation of >= on conditions (internal)';
+CREATE FUNCTION segment._condition_cmp(segment.condition, segment.condition) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_cmp';
+COMMENT ON FUNCTION segment._condition_cmp(segment.condition, segment.condition) IS 'order of conditions, that of their texts (internal)';
+CREATE FUNCTION segment._condition_hash(segment.condition) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_hash';
+COMMENT ON FUNCTION segment._condition_hash(segment.condition) IS 'hash of a condition (internal)';
+CREATE FUNCTION segment._condition_hash(segment.condition, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_hash_extended';
+COMMENT ON FUNCTION segment._condition_hash(segment.condition, bigint) IS 'hash of a condition with a seed (internal)';
+
+CREATE OPERATOR segment.= (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_eq,
+	COMMUTATOR = OPERATOR(segment.=), NEGATOR = OPERATOR(segment.<>), RESTRICT = pg_catalog.eqsel, JOIN = pg_catalog.eqjoinsel, HASHES, MERGES
+);
+COMMENT ON OPERATOR segment.= (segment.condition, segment.condition) IS 'the same condition';
+CREATE OPERATOR segment.<> (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_ne,
+	COMMUTATOR = OPERATOR(segment.<>), NEGATOR = OPERATOR(segment.=), RESTRICT = pg_catalog.neqsel, JOIN = pg_catalog.neqjoinsel
+);
+COMMENT ON OPERATOR segment.<> (segment.condition, segment.condition) IS 'another condition';
+CREATE OPERATOR segment.< (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_lt,
+	COMMUTATOR = OPERATOR(segment.>), NEGATOR = OPERATOR(segment.>=), RESTRICT = pg_catalog.scalarltsel, JOIN = pg_catalog.scalarltjoinsel
+);
+COMMENT ON OPERATOR segment.< (segment.condition, segment.condition) IS 'comes before, by the text';
+CREATE OPERATOR segment.<= (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_le,
+	COMMUTATOR = OPERATOR(segment.>=), NEGATOR = OPERATOR(segment.>), RESTRICT = pg_catalog.scalarlesel, JOIN = pg_catalog.scalarlejoinsel
+);
+COMMENT ON OPERATOR segment.<= (segment.condition, segment.condition) IS 'comes before or is the same';
+CREATE OPERATOR segment.> (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_gt,
+	COMMUTATOR = OPERATOR(segment.<), NEGATOR = OPERATOR(segment.<=), RESTRICT = pg_catalog.scalargtsel, JOIN = pg_catalog.scalargtjoinsel
+);
+COMMENT ON OPERATOR segment.> (segment.condition, segment.condition) IS 'comes after, by the text';
+CREATE OPERATOR segment.>= (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_ge,
+	COMMUTATOR = OPERATOR(segment.<=), NEGATOR = OPERATOR(segment.<), RESTRICT = pg_catalog.scalargesel, JOIN = pg_catalog.scalargejoinsel
+);
+COMMENT ON OPERATOR segment.>= (segment.condition, segment.condition) IS 'comes after or is the same';
+
+CREATE OPERATOR CLASS segment.condition_ops DEFAULT FOR TYPE segment.condition USING btree AS
+	OPERATOR 1 segment.<, OPERATOR 2 segment.<=, OPERATOR 3 segment.=, OPERATOR 4 segment.>=, OPERATOR 5 segment.>,
+	FUNCTION 1 segment._condition_cmp(segment.condition, segment.condition);
+COMMENT ON OPERATOR CLASS segment.condition_ops USING btree IS 'order of conditions, for ORDER BY, DISTINCT and unique indexes';
+
+CREATE OPERATOR CLASS segment.condition_ops DEFAULT FOR TYPE segment.condition USING hash AS
+	OPERATOR 1 segment.=,
+	FUNCTION 1 segment._condition_hash(segment.condition),
+	FUNCTION 2 segment._condition_hash(segment.condition, bigint);
+COMMENT ON OPERATOR CLASS segment.condition_ops USING hash IS 'hashing of conditions, for GROUP BY, joins and hash indexes';
+
+CREATE FUNCTION segment.all_of(VARIADIC conditions segment.condition[]) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_all_of';
+COMMENT ON FUNCTION segment.all_of(segment.condition[]) IS 'the condition that all of these hold';
+
+CREATE FUNCTION segment.any_of(VARIADIC conditions segment.condition[]) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_any_of';
+COMMENT ON FUNCTION segment.any_of(segment.condition[]) IS 'the condition that at least one of these holds';
+
+CREATE FUNCTION segment.negate(condition segment.condition) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_negate';
+COMMENT ON FUNCTION segment.negate(segment.condition) IS 'the condition that this one does not hold';
+
+CREATE FUNCTION segment._condition_to_jsonb(segment.condition) RETURNS jsonb
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_to_jsonb';
+COMMENT ON FUNCTION segment._condition_to_jsonb(segment.condition) IS 'a condition as a rule tree of react-querybuilder (internal)';
+
+CREATE FUNCTION segment._condition_from_jsonb(jsonb) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_from_jsonb';
+COMMENT ON FUNCTION segment._condition_from_jsonb(jsonb) IS 'the condition that a rule tree of react-querybuilder says (internal)';
+
+CREATE CAST (segment.condition AS jsonb) WITH FUNCTION segment._condition_to_jsonb(segment.condition) AS ASSIGNMENT;
+COMMENT ON CAST (segment.condition AS jsonb) IS 'a rule tree of react-querybuilder';
+CREATE CAST (jsonb AS segment.condition) WITH FUNCTION segment._condition_from_jsonb(jsonb) AS ASSIGNMENT;
+COMMENT ON CAST (jsonb AS segment.condition) IS 'a rule tree of react-querybuilder, read';
+
 -- attached tables
 
 CREATE SEQUENCE segment.source_id AS integer;

@@ -15,6 +15,8 @@
  *		stale.c				sources whose state may be wrong
  *		source.c			attached tables: mapping, generated SQL
  *		ruleset.c			ladders compiled;  classify.c  pure judgement
+ *		condition.c, condition_gram.y, condition_scan.l, condition_json.c
+ *							the condition language
  *		configuration.c		settings of the shop
  *		saved_plan.c		SPI plans and identities
  */
@@ -31,8 +33,18 @@
 #error "segment needs PostgreSQL 14 or later"
 #endif
 
+/* Before 16 there are no soft errors: written as for 16, they are raised. */
 #if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
 #include "varatt.h"
+#else
+#define errsave(context, ...) ereport(ERROR, __VA_ARGS__)
+#define ereturn(context, dummy_value, ...) \
+	do { \
+		ereport(ERROR, __VA_ARGS__); \
+		return dummy_value; \
+	} while (0)
+#define SOFT_ERROR_OCCURRED(context) ((void) (context), false)
 #endif
 
 #if PG_VERSION_NUM >= 170000

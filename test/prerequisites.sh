@@ -27,6 +27,8 @@ else
 fi
 
 has gcc || miss gcc
+has bison || miss bison         # the condition language
+has flex || miss flex
 [ -e /usr/include/stdio.h ] || miss libc6-dev
 [ -x "$bindir/postgres" ] || miss postgresql-MAJOR
 has xz || miss xz-utils         # the data sets of tests and demo are .xz files

@@ -57,6 +57,21 @@ tap() {
 
 bench() { SIZE=toy bench/run.sh && echo "ok 1 - bench"; }
 
+# Rule trees of the real react-querybuilder, where node is there and npm can fetch it.
+rule_trees() {
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+		echo "1..0 # skip node and npm are not installed"
+		return
+	fi
+	cp -R test/js "$SERVER_DIR/js"
+	if ! (cd "$SERVER_DIR/js" && npm ci --silent --no-audit --no-fund --ignore-scripts); then
+		echo "1..0 # skip npm cannot fetch @react-querybuilder/core"
+		return
+	fi
+	createdb --template=template0 --encoding=UTF8 rule_trees &&
+		PGDATABASE=rule_trees node "$SERVER_DIR/js/rule_trees.mjs"
+}
+
 # Real data that some tests read when it is there; absolute, because of the copy.
 SEGMENT_DATA=$(realpath -m "${SEGMENT_DATA:-../shared/data}")
 export SEGMENT_DATA
@@ -67,6 +82,7 @@ rm -f regression.diffs
 suite isolation "$make" -s installcheck REGRESS=
 rm -f regression.diffs
 suite pgTAP "$make" -s pgtapcheck PGTAP_FLAGS=-v
+suite react-querybuilder rule_trees
 suite TAP tap
 [ ! -e bench/run.sh ] || suite bench bench
 

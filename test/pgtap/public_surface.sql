@@ -13,12 +13,15 @@ DO $$ BEGIN
 	PERFORM segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at');
 END $$;
 
-SELECT plan(16);
+SELECT plan(19);
 
 SELECT set_eq(
 	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND p.proname NOT LIKE '\_%' $$,
 	ARRAY[
+		'all_of(VARIADIC conditions segment.condition[])',
+		'any_of(VARIADIC conditions segment.condition[])',
+		'negate(condition segment.condition)',
 		'attach_customers("table" regclass, key text, name text, given_name text, phone text, email text, sex text, birth_date text, birth_day text, birth_month text, birth_year text, address text, country text, region text, city text, ward text, tags text, member_since text, added_at text, anonymous text[], counted_when text, at_zone text, watch regclass[], custom jsonb, fill boolean)',
 		'attach_orders("table" regclass, customer text, amount text, at text, key text, at_zone text, currency text, counted_when text, watch regclass[], items text, custom jsonb, fill boolean)',
 		'attach_order_lines("table" regclass, order_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], orders regclass, custom jsonb, fill boolean)',
@@ -52,6 +55,22 @@ SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c
 	   WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') AND obj_description(c.oid, 'pg_class') IS NULL $$,
 	'every table, view and sequence has a comment');
+SELECT set_eq(
+	$$ SELECT t.typname FROM pg_type t
+	   WHERE t.typnamespace = 'segment'::regnamespace AND t.typtype = 'b' AND t.typcategory <> 'A' $$,
+	ARRAY['condition']::name[], 'types are these');
+SELECT is_empty(
+	$$ SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
+	   WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'segment' AND d.deptype = 'e'
+		 AND (d.classid IN ('pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_cast'::regclass) OR d.objid = 'segment.condition'::regtype)
+		 AND obj_description(d.objid, d.classid::regclass::name) IS NULL $$,
+	'every type, operator, operator class and cast has a comment');
+SELECT is_empty(
+	$$ SELECT p.oid::regprocedure FROM pg_proc p
+	   WHERE p.pronamespace = 'segment'::regnamespace
+		 AND (p.proname LIKE '\_condition\_%' OR p.proname IN ('all_of', 'any_of', 'negate'))
+		 AND NOT (p.provolatile = 'i' AND p.proisstrict AND p.proparallel = 's') $$,
+	'functions of conditions are immutable, strict and parallel safe');
 SELECT isnt(obj_description('segment'::regnamespace, 'pg_namespace'), NULL, 'the schema has a comment');
 
 SELECT is_empty(
@@ -59,8 +78,9 @@ SELECT is_empty(
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
 		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice',
-			'_row_changed', '_unseen') $$,
-	'nobody but the owner may call anything until it is granted, except what views call for their readers and triggers that the server clones for whoever makes a partition');
+			'_row_changed', '_unseen')
+		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate') $$,
+	'nobody but the owner may call anything until it is granted, except what views call for their readers what reads, compares and composes conditions, and triggers that the server clones for whoever makes a partition');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 	   WHERE c.relnamespace = 'segment'::regnamespace AND a.grantee <> c.relowner $$,
