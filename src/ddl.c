@@ -583,9 +583,11 @@ follow_ours(SourceSet *set, Change *change, Oid relid, Oid other, List *above, L
 			afresh = sources;
 			break;
 		case TRIGGERS_ON:
-			segment_put_triggers(set->owner, relid);
 			segment_mark_sources(set, sources, psprintf("a trigger of %s was switched on; rows may have come unseen before",
 														segment_table_name(relid)));
+			if (!set->is_here)
+				return;			/* a restore, which makes the other triggers itself */
+			segment_put_triggers(set->owner, relid);
 			afresh = sources;
 			break;
 	}
