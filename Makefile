@@ -51,6 +51,8 @@ REGRESS = \
 	custom \
 	partitions \
 	recalculate \
+	ddl_watch \
+	replica_sessions \
 	identities \
 	failures \
 	bad_input
@@ -68,7 +70,10 @@ ISOLATION = \
 	lookup_race \
 	attach_race \
 	attach_second_source \
+	fill_race \
 	recalculate_race \
+	replica_race \
+	detach_concurrently \
 	two_admins \
 	order_tier_edit
 

@@ -949,7 +949,9 @@ declare_exact(SourceSet *set, Datum marks, int filled)
 	Identity	caller;
 
 	segment_become(set->owner, &caller);
-	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
+	/* one that a transaction in flight is just making its own is not waited for, and stays */
+	segment_execute_with("DELETE FROM segment.stale_marks WHERE ctid = ANY (ARRAY("
+						 "SELECT m.ctid FROM segment.stale_marks m WHERE m::text = ANY ($1) FOR UPDATE SKIP LOCKED))",
 						 1, types, &marks, NULL, false, NULL, NULL);
 	if (filled > 0)
 		segment_execute(psprintf("UPDATE segment.attachments SET filling = false WHERE filling AND id <= %d", filled));
