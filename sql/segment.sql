@@ -260,6 +260,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
 
+-- What comes in by INSERT or COPY is a restore's: were the row of this database
+-- believed again, a restore into the same database, schema first and data later,
+-- would be followed by the triggers on top of the figures that it has loaded.
+CREATE FUNCTION segment._epoch_restored() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	NEW.system_identifier := 'restored';
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_restored() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_restored() IS 'trigger that makes every new row of segment.epoch that of another database (internal)';
+CREATE TRIGGER _segment_restored BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_restored();
+ALTER TABLE segment.epoch ENABLE ALWAYS TRIGGER _segment_restored;
+
+CREATE FUNCTION segment._adopt() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	DELETE FROM segment.epoch;
+	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	UPDATE segment.epoch e SET system_identifier = d.system_identifier FROM segment._database() d;
+$$;
+REVOKE ALL ON FUNCTION segment._adopt() FROM PUBLIC;
+COMMENT ON FUNCTION segment._adopt() IS 'make this the database in which the state was computed (internal)';
+
 CREATE FUNCTION segment._attachments_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
 REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
@@ -943,7 +972,7 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
-	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	PERFORM segment._adopt();
 END
 $$;
 REVOKE ALL ON FUNCTION segment._create_customer_objects(regtype) FROM PUBLIC;

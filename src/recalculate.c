@@ -972,9 +972,7 @@ adopt_state(SourceSet *set)
 	if (set->is_here)
 		return;
 	segment_become(set->owner, &caller);
-	segment_execute("DELETE FROM segment.epoch");
-	segment_execute("INSERT INTO segment.epoch (system_identifier, database)"
-					" SELECT d.system_identifier, d.database FROM segment._database() d");
+	segment_execute("SELECT segment._adopt()");
 	segment_resume(&caller);
 }
 
