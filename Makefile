@@ -16,6 +16,8 @@ PGFILEDESC = "segment - customer segmentation maintained next to the data"
 OBJS = \
 	$(WIN32RES) \
 	src/saved_plan.o \
+	src/text_fold.o \
+	src/calendar.o \
 	src/configuration.o \
 	src/classify.o \
 	src/ruleset.o \
@@ -48,7 +50,11 @@ REGRESS = \
 	recalculate \
 	identities \
 	failures \
-	bad_input
+	bad_input \
+	text_fold \
+	phones \
+	regions \
+	shop_days
 
 ISOLATION = \
 	concurrent_orders \

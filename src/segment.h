@@ -14,6 +14,7 @@
  *		source.c			attached tables: mapping, generated SQL
  *		ruleset.c			ladders compiled;  classify.c  pure judgement
  *		configuration.c		settings of the shop
+ *		calendar.c			shop days: pure;  text_fold.c  how texts compare: pure
  *		saved_plan.c		SPI plans and identities
  */
 #ifndef SEGMENT_H
