@@ -16,6 +16,8 @@ PGFILEDESC = "segment - customer segmentation maintained next to the data"
 OBJS = \
 	$(WIN32RES) \
 	src/saved_plan.o \
+	src/text_fold.o \
+	src/calendar.o \
 	src/configuration.o \
 	src/condition_gram.o \
 	src/condition_scan.o \
@@ -61,7 +63,11 @@ REGRESS = \
 	failures \
 	bad_input \
 	condition_type \
-	condition_json
+	condition_json \
+	text_fold \
+	phones \
+	regions \
+	shop_days
 
 ISOLATION = \
 	concurrent_orders \

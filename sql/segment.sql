@@ -193,6 +193,315 @@ COMMENT ON CAST (segment.condition AS jsonb) IS 'a rule tree of react-querybuild
 CREATE CAST (jsonb AS segment.condition) WITH FUNCTION segment._condition_from_jsonb(jsonb) AS ASSIGNMENT;
 COMMENT ON CAST (jsonb AS segment.condition) IS 'a rule tree of react-querybuilder, read';
 
+-- how texts are compared
+
+CREATE FUNCTION segment.fold(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_fold';
+REVOKE ALL ON FUNCTION segment.fold(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.fold(text) IS 'the spelling that texts are compared by: NFC, lower case, one place for tone marks, single spaces; the same in every database locale';
+
+CREATE FUNCTION segment.unaccent(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_unaccent';
+REVOKE ALL ON FUNCTION segment.unaccent(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.unaccent(text) IS 'the fold without accents: marks removed, đ read as d';
+
+CREATE FUNCTION segment.words(text) RETURNS text[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_words';
+REVOKE ALL ON FUNCTION segment.words(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.words(text) IS 'words of the folded text in order: runs of letters, marks and digits';
+
+CREATE FUNCTION segment._has_words(value text, words text) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_has_words';
+REVOKE ALL ON FUNCTION segment._has_words(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._has_words(text, text) IS 'whether the words stand in the value as whole words, one after the other (internal)';
+
+CREATE FUNCTION segment._given_name(name text, first boolean DEFAULT false) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_given_name';
+REVOKE ALL ON FUNCTION segment._given_name(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment._given_name(text, boolean) IS 'last or first word of a name, folded; NULL without a word (internal)';
+
+CREATE FUNCTION segment._email_domain(email text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_email_domain';
+REVOKE ALL ON FUNCTION segment._email_domain(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._email_domain(text) IS 'what follows the last @, folded; NULL where nothing does (internal)';
+
+CREATE FUNCTION segment._sex(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_sex';
+REVOKE ALL ON FUNCTION segment._sex(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._sex(text) IS 'female or male, NULL for whatever cannot be read as one of them (internal)';
+
+-- phones
+
+CREATE FUNCTION segment.phone(number text, rules jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_phone';
+REVOKE ALL ON FUNCTION segment.phone(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION segment.phone(text, jsonb) IS 'a phone number as national digits, by the rules given; empty without digits';
+
+CREATE FUNCTION segment.phone_pattern(pattern text, rules jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_phone_pattern';
+REVOKE ALL ON FUNCTION segment.phone_pattern(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION segment.phone_pattern(text, jsonb) IS 'the beginning of a phone number as national digits: only + or 00 with the country code become 0';
+
+CREATE TABLE segment.phone_rules (
+	country_code text COLLATE "C" NOT NULL CHECK (country_code OPERATOR(pg_catalog.~) '^[1-9][0-9]{0,2}$'),
+	old_prefix text COLLATE "C" NOT NULL CHECK (old_prefix OPERATOR(pg_catalog.~) '^[0-9]+$'),
+	digits integer NOT NULL CHECK (digits OPERATOR(pg_catalog.>=) pg_catalog.length(old_prefix)),
+	new_prefix text COLLATE "C" NOT NULL CHECK (new_prefix OPERATOR(pg_catalog.~) '^[0-9]+$'),
+	PRIMARY KEY (country_code, old_prefix, digits)
+);
+REVOKE ALL ON segment.phone_rules FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.phone_rules', '');
+COMMENT ON TABLE segment.phone_rules IS 'numbers that were given a new prefix: of several rules for one number the longest prefix decides; plain DML';
+COMMENT ON COLUMN segment.phone_rules.country_code IS 'calling code of the country, digits only';
+COMMENT ON COLUMN segment.phone_rules.old_prefix IS 'how the national number, with its leading 0, begins';
+COMMENT ON COLUMN segment.phone_rules.digits IS 'how many digits such a number has, the prefix included';
+COMMENT ON COLUMN segment.phone_rules.new_prefix IS 'what stands for the old prefix since';
+
+CREATE FUNCTION segment.load_phone_rules(country_code text) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	added integer;
+BEGIN
+	IF $1 IS DISTINCT FROM '84' THEN
+		RAISE EXCEPTION 'there are no ready-made phone rules for country code %', coalesce(quote_literal($1), 'NULL')
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'There are some for ''84'' (Vietnam).',
+				  HINT = 'Insert the country''s rules, if it has any, into segment.phone_rules.';
+	END IF;
+	-- Vietnam, 2018: mobile numbers of eleven digits became numbers of ten.
+	INSERT INTO segment.phone_rules (country_code, old_prefix, digits, new_prefix)
+	SELECT '84', r.old_prefix, 11, r.new_prefix
+	FROM (VALUES
+		('0120', '070'), ('0121', '079'), ('0122', '077'), ('0126', '076'), ('0128', '078'),
+		('0123', '083'), ('0124', '084'), ('0125', '085'), ('0127', '081'), ('0129', '082'),
+		('0162', '032'), ('0163', '033'), ('0164', '034'), ('0165', '035'),
+		('0166', '036'), ('0167', '037'), ('0168', '038'), ('0169', '039'),
+		('0186', '056'), ('0188', '058'), ('0199', '059')
+	) AS r(old_prefix, new_prefix)
+	ON CONFLICT DO NOTHING;
+	GET DIAGNOSTICS added = ROW_COUNT;
+	RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.load_phone_rules(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.load_phone_rules(text) IS 'insert the ready-made rules of a country into segment.phone_rules; rows that are there stay as they are; returns how many were added';
+
+CREATE FUNCTION segment._phone_rules_of(country_code text) RETURNS jsonb
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object(
+		'country_code', $1,
+		'renumbered', coalesce(
+			(SELECT jsonb_agg(jsonb_build_array(r.old_prefix, r.digits, r.new_prefix) ORDER BY r.old_prefix, r.digits)
+			 FROM segment.phone_rules r WHERE r.country_code = $1), '[]'))
+$$;
+REVOKE ALL ON FUNCTION segment._phone_rules_of(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._phone_rules_of(text) IS 'rules of a country as segment.phone() takes them (internal)';
+
+-- regions
+
+CREATE FUNCTION segment.region(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_region';
+REVOKE ALL ON FUNCTION segment.region(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.region(text) IS 'the spelling that regions are compared by: the fold without Tỉnh, Thành phố, TP. in front';
+
+CREATE TABLE segment.region_aliases (
+	alias text NOT NULL,
+	region text NOT NULL CHECK (segment.region(region) OPERATOR(pg_catalog.<>) ''),
+	set_name text COLLATE "C",
+	alias_key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (segment.region(alias)) STORED CHECK (alias_key OPERATOR(pg_catalog.<>) ''),
+	region_key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (segment.region(region)) STORED,
+	PRIMARY KEY (alias_key, region_key)
+);
+REVOKE ALL ON segment.region_aliases FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.region_aliases', '');
+COMMENT ON TABLE segment.region_aliases IS 'regions that a stored value means besides its own name: one row each, nothing is followed further; plain DML';
+COMMENT ON COLUMN segment.region_aliases.alias IS 'a spelling, or the name of a former region; case, Tỉnh, Thành phố, TP. in front do not matter';
+COMMENT ON COLUMN segment.region_aliases.region IS 'the region that it is also found under';
+COMMENT ON COLUMN segment.region_aliases.set_name IS 'the set that segment.load_region_aliases() took it from; NULL: the merchant''s own';
+COMMENT ON COLUMN segment.region_aliases.alias_key IS 'the alias as it is compared';
+COMMENT ON COLUMN segment.region_aliases.region_key IS 'the region as it is compared';
+
+CREATE FUNCTION segment.load_region_aliases(set_name text) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	added integer;
+BEGIN
+	IF $1 IS DISTINCT FROM 'VN-2025' THEN
+		RAISE EXCEPTION 'there is no set of region aliases %', coalesce(quote_literal($1), 'NULL')
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'There is ''VN-2025'': the provinces of Vietnam before and after the merger of 2025, with common spellings.',
+				  HINT = 'Insert rows of your own into segment.region_aliases.';
+	END IF;
+	INSERT INTO segment.region_aliases (alias, region, set_name)
+	WITH province(name, successor, spellings) AS (VALUES
+		-- as they were, and are
+		('Hà Nội', 'Hà Nội', '{HN,Hanoi,Hanoi City,Ha Noi City}'::text[]),
+		('Cao Bằng', 'Cao Bằng', '{Caobang}'),
+		('Điện Biên', 'Điện Biên', '{Dienbien}'),
+		('Lai Châu', 'Lai Châu', '{Laichau}'),
+		('Sơn La', 'Sơn La', '{Sonla}'),
+		('Lạng Sơn', 'Lạng Sơn', '{Langson}'),
+		('Quảng Ninh', 'Quảng Ninh', '{Quangninh}'),
+		('Thanh Hóa', 'Thanh Hóa', '{Thanhhoa}'),
+		('Nghệ An', 'Nghệ An', '{Nghean}'),
+		('Hà Tĩnh', 'Hà Tĩnh', '{Hatinh}'),
+		('Thừa Thiên Huế', 'Huế', '{Thừa Thiên - Huế,Thừa Thiên-Huế,TT Huế,TT. Huế,TT-Huế,TTH}'),
+		('Huế', 'Huế', '{Hue City}'),
+		-- as they were, and what they belong to
+		('Tuyên Quang', 'Tuyên Quang', '{Tuyenquang}'),
+		('Hà Giang', 'Tuyên Quang', '{Hagiang}'),
+		('Lào Cai', 'Lào Cai', '{Laocai,Lao Kay}'),
+		('Yên Bái', 'Lào Cai', '{Yenbai}'),
+		('Thái Nguyên', 'Thái Nguyên', '{Thainguyen}'),
+		('Bắc Kạn', 'Thái Nguyên', '{Bắc Cạn,Backan,Baccan}'),
+		('Phú Thọ', 'Phú Thọ', '{Phutho}'),
+		('Vĩnh Phúc', 'Phú Thọ', '{Vinhphuc}'),
+		('Hòa Bình', 'Phú Thọ', '{Hoabinh}'),
+		('Bắc Ninh', 'Bắc Ninh', '{Bacninh}'),
+		('Bắc Giang', 'Bắc Ninh', '{Bacgiang}'),
+		('Hưng Yên', 'Hưng Yên', '{Hungyen}'),
+		('Thái Bình', 'Hưng Yên', '{Thaibinh}'),
+		('Hải Phòng', 'Hải Phòng', '{HP,Haiphong,Haiphong City,Hai Phong City}'),
+		('Hải Dương', 'Hải Phòng', '{Haiduong}'),
+		('Ninh Bình', 'Ninh Bình', '{Ninhbinh}'),
+		('Hà Nam', 'Ninh Bình', '{Hanam}'),
+		('Nam Định', 'Ninh Bình', '{Namdinh}'),
+		('Quảng Trị', 'Quảng Trị', '{Quangtri}'),
+		('Quảng Bình', 'Quảng Trị', '{Quangbinh}'),
+		('Đà Nẵng', 'Đà Nẵng', '{Danang,Danang City,Da Nang City}'),
+		('Quảng Nam', 'Đà Nẵng', '{Quangnam}'),
+		('Quảng Ngãi', 'Quảng Ngãi', '{Quangngai}'),
+		('Kon Tum', 'Quảng Ngãi', '{Kontum,Công Tum}'),
+		('Gia Lai', 'Gia Lai', '{Gialai}'),
+		('Bình Định', 'Gia Lai', '{Binhdinh}'),
+		('Khánh Hòa', 'Khánh Hòa', '{Khanhhoa}'),
+		('Ninh Thuận', 'Khánh Hòa', '{Ninhthuan}'),
+		('Lâm Đồng', 'Lâm Đồng', '{Lamdong}'),
+		('Đắk Nông', 'Lâm Đồng', '{Đăk Nông,Đắc Nông,Đak Nông,Daknong,Dac Nong}'),
+		('Bình Thuận', 'Lâm Đồng', '{Binhthuan}'),
+		('Đắk Lắk', 'Đắk Lắk', '{Đăk Lăk,Đắc Lắc,Đắk Lắc,Đak Lak,Daklak,Dac Lac,Darlac}'),
+		('Phú Yên', 'Đắk Lắk', '{Phuyen}'),
+		('Hồ Chí Minh', 'Hồ Chí Minh', '{HCM,HCMC,TPHCM,TP-HCM,SG,Sài Gòn,Saigon,Sài Gòn - TP.HCM,Ho Chi Minh City,HCM City,Hochiminh,Hochiminh City,Saigon City}'),
+		('Bình Dương', 'Hồ Chí Minh', '{Binhduong}'),
+		('Bà Rịa - Vũng Tàu', 'Hồ Chí Minh', '{Bà Rịa-Vũng Tàu,Bà Rịa – Vũng Tàu,Bà Rịa Vũng Tàu,Vũng Tàu,Bà Rịa,BRVT,BR-VT,BR - VT,Vungtau}'),
+		('Đồng Nai', 'Đồng Nai', '{Dongnai}'),
+		('Bình Phước', 'Đồng Nai', '{Binhphuoc}'),
+		('Tây Ninh', 'Tây Ninh', '{Tayninh}'),
+		('Long An', 'Tây Ninh', '{Longan}'),
+		('Cần Thơ', 'Cần Thơ', '{Cantho,Cantho City,Can Tho City}'),
+		('Sóc Trăng', 'Cần Thơ', '{Soctrang}'),
+		('Hậu Giang', 'Cần Thơ', '{Haugiang}'),
+		('Vĩnh Long', 'Vĩnh Long', '{Vinhlong}'),
+		('Bến Tre', 'Vĩnh Long', '{Bentre}'),
+		('Trà Vinh', 'Vĩnh Long', '{Travinh}'),
+		('Đồng Tháp', 'Đồng Tháp', '{Dongthap}'),
+		('Tiền Giang', 'Đồng Tháp', '{Tiengiang}'),
+		('Cà Mau', 'Cà Mau', '{Camau}'),
+		('Bạc Liêu', 'Cà Mau', '{Baclieu}'),
+		('An Giang', 'An Giang', '{Angiang}'),
+		('Kiên Giang', 'An Giang', '{Kiengiang}')
+	), spelling(alias, name, successor) AS (
+		-- every spelling, with accents and without
+		SELECT s.alias, p.name, p.successor
+		FROM province p CROSS JOIN LATERAL unnest(p.name || p.spellings) AS s(alias)
+		UNION
+		SELECT segment.unaccent(s.alias), p.name, p.successor
+		FROM province p CROSS JOIN LATERAL unnest(p.name || p.spellings) AS s(alias)
+	), means(alias, region) AS (
+		SELECT m.alias, m.name FROM spelling m
+		UNION
+		SELECT m.alias, m.successor FROM spelling m
+	)
+	SELECT DISTINCT ON (segment.region(m.alias) COLLATE "C", segment.region(m.region) COLLATE "C") m.alias, m.region, $1
+	FROM means m
+	WHERE segment.region(m.alias) <> segment.region(m.region)
+	ORDER BY segment.region(m.alias) COLLATE "C", segment.region(m.region) COLLATE "C", m.alias COLLATE "C"
+	ON CONFLICT DO NOTHING;
+	GET DIAGNOSTICS added = ROW_COUNT;
+	RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.load_region_aliases(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.load_region_aliases(text) IS 'insert a ready-made set into segment.region_aliases (''VN-2025''); rows that are there stay as they are; returns how many were added';
+
+-- days of the shop
+
+CREATE FUNCTION segment._day_of(at timestamptz, zone text) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_day_of';
+REVOKE ALL ON FUNCTION segment._day_of(timestamptz, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the local day of an instant; NULL where there is none (internal)';
+
+CREATE FUNCTION segment._begin_of_day(day date, zone text) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_begin_of_day';
+REVOKE ALL ON FUNCTION segment._begin_of_day(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._begin_of_day(date, text) IS 'the first instant of a local day, also where midnight does not exist or comes twice (internal)';
+
+CREATE FUNCTION segment._add_offset(day date, day_offset text) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_add_offset';
+REVOKE ALL ON FUNCTION segment._add_offset(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._add_offset(date, text) IS 'the day that an offset such as -30d, +2w, -1m, +1y names from a day; months and years clamp to the month''s end (internal)';
+
+CREATE FUNCTION segment._day_reaching(target date, day_offset text) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_day_reaching';
+REVOKE ALL ON FUNCTION segment._day_reaching(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._day_reaching(date, text) IS 'the first day whose offset day is the target or later (internal)';
+
+CREATE FUNCTION segment._period(day date, period text, months integer DEFAULT 12, starts_on date DEFAULT '2000-01-01') RETURNS date[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_period';
+REVOKE ALL ON FUNCTION segment._period(date, text, integer, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._period(date, text, integer, date) IS 'first and last day of a period such as this_month, last_week, quarter(-2), seen from a day; months and starts_on are a ladder''s own blocks (internal)';
+
+CREATE FUNCTION segment._during_change(day date, period text, months integer, starts_on date, today date) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_during_change';
+REVOKE ALL ON FUNCTION segment._during_change(date, text, integer, date, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._during_change(date, text, integer, date, date) IS 'the next day after today on which "day DURING period" changes, NULL: never (internal)';
+
+CREATE FUNCTION segment._age(birth date, today date) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_age';
+REVOKE ALL ON FUNCTION segment._age(date, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._age(date, date) IS 'whole years; 29 February counts as the 28th in common years (internal)';
+
+CREATE FUNCTION segment._anniversary(birth date, year integer) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_anniversary';
+REVOKE ALL ON FUNCTION segment._anniversary(date, integer) FROM PUBLIC;
+COMMENT ON FUNCTION segment._anniversary(date, integer) IS 'the birthday in a year; 29 February falls on the 28th in common years (internal)';
+
+CREATE FUNCTION segment._anniversary_between(birth date, from_day date, to_day date) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_anniversary_is_between';
+REVOKE ALL ON FUNCTION segment._anniversary_between(date, date, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._anniversary_between(date, date, date) IS 'whether a birthday falls on one of these days; over the year''s end where to_day is earlier (internal)';
+
+CREATE FUNCTION segment._anniversary_change(birth date, from_offset text, to_offset text, today date) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_anniversary_change';
+REVOKE ALL ON FUNCTION segment._anniversary_change(date, text, text, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._anniversary_change(date, text, text, date) IS 'the next day after today on which "anniversary BETWEEN from_offset AND to_offset" can change (internal)';
+
 -- attached tables
 
 CREATE SEQUENCE segment.source_id AS integer;
