@@ -565,10 +565,14 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	if (table_rti != 1)
 		ChangeVarNodes((Node *) mapping->targetList, table_rti, 1, 0);
 
+	source->columns = palloc(sizeof(SourceColumn) * list_length(mapping->targetList));
 	foreach(cell, mapping->targetList)
 	{
 		TargetEntry *entry = lfirst(cell);
 		Node	   *expr = (Node *) entry->expr;
+
+		source->columns[source->ncolumns].name = pstrdup(entry->resname);
+		source->columns[source->ncolumns++].type = exprType(expr);
 
 		for (i = 0; i < FIELD_COUNT; i++)
 		{
@@ -1026,6 +1030,18 @@ segment_sources_init(void)
 	CacheRegisterSyscacheCallback(TYPEOID, names_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(OPEROID, names_changed, (Datum) 0);
 	RegisterXactCallback(transaction_ended, NULL);
+}
+
+/* A column of the mapping, NULL where it is not mapped. */
+const SourceColumn *
+segment_source_column(const Source *source, const char *name)
+{
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (strcmp(source->columns[i].name, name) == 0)
+			return &source->columns[i];
+	}
+	return NULL;
 }
 
 Source *

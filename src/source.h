@@ -90,6 +90,13 @@ typedef enum SetPlan
 	SET_PLANS
 } SetPlan;
 
+/* a column of a source's mapping */
+typedef struct SourceColumn
+{
+	char	   *name;
+	Oid			type;
+} SourceColumn;
+
 typedef struct Source
 {
 	int			id;
@@ -100,6 +107,8 @@ typedef struct Source
 	char	   *mapping_sql;	/* the view's definition, in parentheses */
 	char	   *currency;		/* the shop's, where a currency is mapped */
 	FieldMapping fields[FIELD_COUNT];
+	int			ncolumns;
+	SourceColumn *columns;		/* all that is mapped */
 	bool		linked;			/* its rows' meaning depends on other tables */
 	bool		grouped;		/* lines without a key: what counts is their sum per parent */
 	bool		key_may_repeat; /* partitioned: its key is unique within a partition only */
@@ -147,6 +156,7 @@ extern bool segment_role_by_name(const char *name, SourceRole *role);
 extern bool segment_is_lines(SourceRole role);
 extern const char *segment_field_column(SourceRole role, SourceField field);
 extern SourceField segment_ledger_field(const Source *source);
+extern const SourceColumn *segment_source_column(const Source *source, const char *name);
 extern Source *segment_source_by_id(SourceSet *set, int id);
 extern Source *segment_customers_source(SourceSet *set);
 extern bool segment_is_anonymous(SourceSet *set, Datum customer);

@@ -1,0 +1,114 @@
+/*
+ * bound.h
+ *		A condition whose names are looked up in a shop.
+ */
+#ifndef SEGMENT_BOUND_H
+#define SEGMENT_BOUND_H
+
+#include "calendar.h"
+#include "condition.h"
+#include "nodes/pg_list.h"
+#include "source.h"
+#include "vocabulary.h"
+
+/* what is added up over the events that a figure is about */
+typedef enum Aggregate
+{
+	AGGREGATE_NONE,
+	AGGREGATE_COUNT,
+	AGGREGATE_AMOUNT,
+	AGGREGATE_QUANTITY,
+	AGGREGATE_POINTS
+} Aggregate;
+
+typedef struct BoundNode BoundNode;
+
+/*
+ * A figure of a customer.  Each distinct one has a slot of its own in the
+ * vector over which a condition is evaluated.
+ */
+typedef struct BoundFigure
+{
+	const Word *word;
+	ValueType	type;
+	const char *text;			/* as it is written */
+	const char *column;			/* WORD_CUSTOM: "custom.x" of the customers' mapping */
+	bool		instant;		/* a date that is the day of an instant */
+	Aggregate	aggregate;
+	Narrowing	event;			/* of what is added up */
+	List	   *narrow;			/* of BoundNode: clauses over fields, all must hold */
+	int			months;			/* monthly_average(months = n); 0: since the first order */
+	const struct BoundLadder *ladder;	/* of WORD_TIER */
+	struct BoundFigure *base;	/* WORD_TIER: what the ladder stands on */
+	int			slot;
+} BoundFigure;
+
+typedef struct BoundTier
+{
+	char	   *code;
+	char	   *min_value;
+	bool		active;
+	int			rank;
+} BoundTier;
+
+typedef struct BoundLadder
+{
+	char	   *code;
+	char	   *figure;
+	bool		active;
+	bool		is_default;
+	int			ntiers;
+	BoundTier  *tiers;			/* by min_value */
+} BoundLadder;
+
+typedef struct BoundValue
+{
+	ConditionKind kind;			/* NUMBER, TEXT, BOOLEAN, DATE, DATETIME, OFFSET or DAY */
+	char	   *text;			/* NUMBER, TEXT */
+	int64		number;			/* as in ConditionNode */
+	DayOffset	offset;			/* OFFSET */
+	List	   *also;			/* of char *: other spellings of a region that mean this one */
+} BoundValue;
+
+struct BoundNode
+{
+	ConditionKind kind;			/* OR, AND, NOT, TRUE, FALSE, or a clause but MATCHES */
+	uint8		detail;			/* as in ConditionNode */
+	bool		negated;
+	List	   *children;		/* of BoundNode */
+
+	BoundFigure *figure;		/* what is asked: a figure, or */
+	const char *field;			/* a field of an event: its name, or "custom.x" */
+	ValueType	type;
+	bool		instant;
+	bool		unaccented;
+	bool		anniversary;
+	List	   *values;			/* of BoundValue * */
+	Period		period;
+	BoundFigure *other;			/* COMPARE with a figure */
+	char	   *factor;			/* of it, or NULL */
+};
+
+typedef struct Bound
+{
+	BoundNode  *root;
+	int			nfigures;
+	BoundFigure **figures;		/* by slot */
+} Bound;
+
+/* What evaluating takes besides figures: an instant, the shop's zone and phones. */
+typedef struct Shop
+{
+	TimestampTz at;
+	DateADT		today;
+	pg_tz	   *zone;
+	char	   *zone_name;
+	char	   *phone_rules;	/* as text */
+	struct PhoneRules *phones;
+} Shop;
+
+extern Bound *segment_bind(SourceSet *set, const Condition *condition);
+extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
+extern bool segment_roles_of_event(Narrowing event, SourceRole role);
+
+#endif							/* SEGMENT_BOUND_H */

@@ -1,0 +1,1409 @@
+/*
+ * condition_sql.c
+ *		A condition in plain SQL over the merchant's own tables.
+ *
+ * The statement written here defines what the condition means:
+ *
+ *		SELECT c.key
+ *		FROM (mapping of the customers) c
+ *			LEFT JOIN (SELECT e.customer, count(*) AS total FROM (
+ *				SELECT o.customer, ... FROM (mapping of orders) o WHERE o.counts AND ...
+ *				UNION ALL ...) e GROUP BY e.customer) f0 ON f0.customer = c.key
+ *		WHERE c.counts AND <the clauses>
+ *
+ * with one join for each figure that adds up events.  It reads no view, no
+ * setting and no clock: zone, day and phone rules are written out as constants,
+ * and bounds of dates as instants, so that indexes on the merchant's columns
+ * serve.  Clauses are two-valued: where a missing value would make a clause
+ * NULL and that is not the same as false, IS TRUE is written.
+ */
+#include "segment.h"
+
+#include "condition_sql.h"
+#include "miscadmin.h"
+#include "text_fold.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+
+typedef struct SqlWriter
+{
+	SourceSet  *set;
+	const Bound *bound;
+	const Shop *shop;
+} SqlWriter;
+
+/*
+ * Constants.
+ */
+
+static char *
+sql_text(const char *value)
+{
+	return quote_literal_cstr(value);
+}
+
+static char *
+folded(const char *value, bool unaccented)
+{
+	return text_to_cstring(unaccented ? segment_unaccent_text(value, (int) strlen(value))
+						   : segment_fold_text(value, (int) strlen(value)));
+}
+
+static char *
+sql_date(DateADT day)
+{
+	if (day == DATEVAL_NOBEGIN)
+		return "date '-infinity'";
+	if (day == DATEVAL_NOEND)
+		return "date 'infinity'";
+	{
+		char		buffer[MAXDATELEN + 1];
+		struct pg_tm tm = {0};
+
+		j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+		EncodeDateOnly(&tm, USE_ISO_DATES, buffer);
+		return psprintf("date '%s'", buffer);
+	}
+}
+
+/* An instant, written in UTC. */
+static char *
+sql_instant(TimestampTz at)
+{
+	struct pg_tm tm = {0};
+	fsec_t		fsec;
+	char		buffer[MAXDATELEN + 1];
+
+	if (at == DT_NOBEGIN)
+		return "timestamptz '-infinity'";
+	if (at == DT_NOEND || timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return "timestamptz 'infinity'";
+	EncodeDateTime(&tm, fsec, false, 0, NULL, USE_ISO_DATES, buffer);
+	return psprintf("timestamptz '%s+00'", buffer);
+}
+
+/* The first instant of a day, infinite beyond the calendar. */
+static TimestampTz
+begin_of(const SqlWriter *writer, DateADT day)
+{
+	TimestampTz result;
+
+	if (day == DATEVAL_NOBEGIN)
+		return DT_NOBEGIN;
+	if (day == DATEVAL_NOEND || !segment_day_begins_at(day, writer->shop->zone, &result))
+		return day < 0 ? DT_NOBEGIN : DT_NOEND;
+	return result;
+}
+
+static DateADT
+next_day(DateADT day)
+{
+	return DATE_NOT_FINITE(day) ? day : day + 1;
+}
+
+/* The day that a value of a date clause means. */
+static DateADT
+day_of(const SqlWriter *writer, const BoundValue *value)
+{
+	DateADT		day;
+
+	switch (value->kind)
+	{
+		case CONDITION_DATE:
+			return (DateADT) value->number;
+		case CONDITION_DAY:
+			return writer->shop->today + (DateADT) value->number;
+		case CONDITION_OFFSET:
+			if (segment_offset_day(writer->shop->today, value->offset, &day))
+				return day;
+			return value->offset.n < 0 ? DATEVAL_NOBEGIN : DATEVAL_NOEND;
+		default:
+			elog(ERROR, "value of kind %d is no day", value->kind);
+	}
+	return 0;
+}
+
+/* The instant of a datetime, which is written in the shop's time. */
+static char *
+sql_datetime(const SqlWriter *writer, const BoundValue *value)
+{
+	return psprintf("(timestamp %s AT TIME ZONE %s)",
+					sql_text(DatumGetCString(DirectFunctionCall1(timestamp_out, TimestampGetDatum(value->number)))),
+					sql_text(writer->shop->zone_name));
+}
+
+/*
+ * Clauses.
+ */
+
+/* An expression that may be NULL, made two-valued where NULL and false differ. */
+static char *
+two_valued(char *sql, bool positive)
+{
+	return positive ? sql : psprintf("(%s) IS TRUE", sql);
+}
+
+static const char *
+operator_sql(uint8 detail)
+{
+	static const char *const operators[] = {
+		[CONDITION_EQ] = "=",
+		[CONDITION_NE] = "=",		/* negated by whoever writes it */
+		[CONDITION_LT] = "<",
+		[CONDITION_LE] = "<=",
+		[CONDITION_GT] = ">",
+		[CONDITION_GE] = ">=",
+	};
+
+	return operators[detail];
+}
+
+static char *
+join_sql(List *parts, const char *separator)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	if (list_length(parts) == 1)
+		return linitial(parts);
+	initStringInfo(&sql);
+	appendStringInfoChar(&sql, '(');
+	foreach(cell, parts)
+		appendStringInfo(&sql, "%s%s", cell == list_head(parts) ? "" : separator, (char *) lfirst(cell));
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+/* Comparisons with a day: of dates as they are, of instants by the bounds of that day. */
+static char *
+compare_day(const SqlWriter *writer, const char *expr, bool instant, uint8 detail, const BoundValue *value)
+{
+	DateADT		day;
+
+	if (value->kind == CONDITION_DATETIME)
+		return psprintf("%s %s %s", expr, operator_sql(detail), sql_datetime(writer, value));
+	day = day_of(writer, value);
+	if (!instant)
+		return psprintf("%s %s %s", expr, operator_sql(detail), sql_date(day));
+	switch (detail)
+	{
+		case CONDITION_EQ:
+		case CONDITION_NE:
+			return psprintf("(%s >= %s AND %s < %s)", expr, sql_instant(begin_of(writer, day)),
+							expr, sql_instant(begin_of(writer, next_day(day))));
+		case CONDITION_LT:
+			return psprintf("%s < %s", expr, sql_instant(begin_of(writer, day)));
+		case CONDITION_LE:
+			return psprintf("%s < %s", expr, sql_instant(begin_of(writer, next_day(day))));
+		case CONDITION_GT:
+			return psprintf("%s >= %s", expr, sql_instant(begin_of(writer, next_day(day))));
+		default:
+			return psprintf("%s >= %s", expr, sql_instant(begin_of(writer, day)));
+	}
+}
+
+static char *
+date_clause(const SqlWriter *writer, const BoundNode *node, const char *expr)
+{
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	switch (node->kind)
+	{
+		case CONDITION_BETWEEN:
+			return psprintf("(%s AND %s)",
+							compare_day(writer, expr, node->instant, CONDITION_GE, linitial(node->values)),
+							compare_day(writer, expr, node->instant, CONDITION_LE, lsecond(node->values)));
+		case CONDITION_IN:
+			foreach(cell, node->values)
+				parts = lappend(parts, compare_day(writer, expr, node->instant, CONDITION_EQ, lfirst(cell)));
+			return join_sql(parts, " OR ");
+		case CONDITION_DURING:
+			{
+				BoundValue	first = {.kind = CONDITION_DATE};
+				BoundValue	last = {.kind = CONDITION_DATE};
+				DateADT		from,
+							to;
+
+				if (!segment_period_days(writer->shop->today, &node->period, &from, &to))
+					return "false";
+				first.number = from;
+				last.number = to;
+				return psprintf("(%s AND %s)",
+								compare_day(writer, expr, node->instant, CONDITION_GE, &first),
+								compare_day(writer, expr, node->instant, CONDITION_LE, &last));
+			}
+		default:
+			return compare_day(writer, expr, node->instant, node->detail, linitial(node->values));
+	}
+}
+
+/*
+ * The days between which an anniversary must fall: of dates given with a year
+ * the year is ignored, so they are taken to lie about today.
+ */
+static void
+anniversary_bounds(const SqlWriter *writer, const BoundNode *node, DateADT *from, DateADT *to)
+{
+	const BoundValue *first;
+	const BoundValue *last;
+
+	if (node->kind == CONDITION_DURING)
+	{
+		if (!segment_period_days(writer->shop->today, &node->period, from, to))
+			*from = *to = DATEVAL_NOEND;
+		return;
+	}
+	first = linitial(node->values);
+	last = llast(node->values);
+	*from = day_of(writer, first);
+	*to = day_of(writer, last);
+	if (DATE_NOT_FINITE(*from) || DATE_NOT_FINITE(*to))
+		return;
+	{
+		int			year,
+					month,
+					day,
+					this_year;
+
+		if (!segment_date_parts(writer->shop->today, &this_year, &month, &day))
+			return;
+		if (first->kind == CONDITION_DATE && segment_date_parts(*from, &year, &month, &day))
+			(void) segment_anniversary_in(month, day, this_year, from);
+		if (last->kind == CONDITION_DATE && segment_date_parts(*to, &year, &month, &day))
+		{
+			(void) segment_anniversary_in(month, day, this_year, to);
+			if (*to < *from)
+				(void) segment_anniversary_in(month, day, this_year + 1, to);
+		}
+	}
+}
+
+/* The day on which the anniversary of a date falls in a year: 29 February on the 28th in others. */
+static char *
+anniversary_in_sql(const char *expr, int year)
+{
+	return psprintf("(%1$s + make_interval(years => %2$d - extract(year FROM %1$s)::integer))::date", expr, year);
+}
+
+static char *
+anniversary_clause(const SqlWriter *writer, const BoundNode *node, const char *expr)
+{
+	DateADT		from,
+				to;
+	int			first_year,
+				last_year,
+				month,
+				day;
+	List	   *parts = NIL;
+
+	if (node->kind == CONDITION_IN)
+	{
+		ListCell   *cell;
+
+		foreach(cell, node->values)
+		{
+			BoundNode	one = *node;
+
+			one.kind = CONDITION_COMPARE;
+			one.detail = CONDITION_EQ;
+			one.values = list_make1(lfirst(cell));
+			parts = lappend(parts, anniversary_clause(writer, &one, expr));
+		}
+		return join_sql(parts, " OR ");
+	}
+	anniversary_bounds(writer, node, &from, &to);
+	if (!segment_date_parts(from, &first_year, &month, &day) || !segment_date_parts(to, &last_year, &month, &day))
+		return psprintf("(%s IS NOT NULL AND false)", expr);
+	if (node->kind == CONDITION_COMPARE && node->detail != CONDITION_EQ && node->detail != CONDITION_NE)
+		return psprintf("%s %s %s", anniversary_in_sql(expr, first_year), operator_sql(node->detail), sql_date(from));
+	if (to - from >= 366)
+		return psprintf("%s IS NOT NULL", expr);
+	for (int year = first_year; year <= last_year; year++)
+		parts = lappend(parts, psprintf("%s BETWEEN %s AND %s", anniversary_in_sql(expr, year), sql_date(from), sql_date(to)));
+	if (parts == NIL)
+		return psprintf("(%s IS NOT NULL AND false)", expr);
+	return join_sql(parts, " OR ");
+}
+
+static char *
+number_clause(const BoundNode *node, const char *expr)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	switch (node->kind)
+	{
+		case CONDITION_BETWEEN:
+			return psprintf("%s BETWEEN %s AND %s", expr, ((BoundValue *) linitial(node->values))->text,
+							((BoundValue *) lsecond(node->values))->text);
+		case CONDITION_IN:
+			appendStringInfo(&sql, "%s IN (", expr);
+			foreach(cell, node->values)
+				appendStringInfo(&sql, "%s%s", cell == list_head(node->values) ? "" : ", ", ((BoundValue *) lfirst(cell))->text);
+			appendStringInfoChar(&sql, ')');
+			return sql.data;
+		default:
+			return psprintf("%s %s %s", expr, operator_sql(node->detail), ((BoundValue *) linitial(node->values))->text);
+	}
+}
+
+/* A value as texts are compared with it, written out. */
+static char *
+text_constant(const SqlWriter *writer, const BoundNode *node, const BoundValue *value)
+{
+	WordId		id = node->figure ? node->figure->word->id : WORD_CUSTOM;
+	int			length = (int) strlen(value->text);
+
+	if (node->field != NULL && strcmp(node->field, "id") == 0)
+		return value->text;		/* a product's key is compared as it is */
+	if (id == WORD_PHONE)
+		return text_to_cstring(node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN
+							   ? segment_phone_text(value->text, length, writer->shop->phones)
+							   : segment_phone_pattern_text(value->text, length, writer->shop->phones));
+	return folded(value->text, node->unaccented);
+}
+
+/* What a text clause compares. */
+static char *
+text_expression(const SqlWriter *writer, const BoundNode *node, const char *expr)
+{
+	if (node->field != NULL && strcmp(node->field, "id") == 0)
+		return pstrdup(expr);
+	if (node->figure && node->figure->word->id == WORD_PHONE)
+		return psprintf("segment.phone(%s, %s::jsonb)", expr, sql_text(writer->shop->phone_rules));
+	if (node->figure && node->figure->word->id == WORD_SEX)
+		return pstrdup(expr);
+	return psprintf("segment.%s(%s)", node->unaccented ? "unaccent" : "fold", expr);
+}
+
+/* The words of a text or pattern, one space about each. */
+static char *
+spaced_words(const char *value, bool unaccented)
+{
+	text	   *folded_value = unaccented ? segment_unaccent_text(value, (int) strlen(value))
+		: segment_fold_text(value, (int) strlen(value));
+	ArrayType  *words = segment_words_of(folded_value);
+	Datum	   *elements;
+	int			n;
+	StringInfoData sql;
+
+	deconstruct_array(words, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
+	initStringInfo(&sql);
+	appendStringInfoChar(&sql, ' ');
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&sql, "%s ", TextDatumGetCString(elements[i]));
+	return sql.data;
+}
+
+static char *
+text_match(const SqlWriter *writer, const BoundNode *node, const char *expr, const BoundValue *value)
+{
+	char	   *constant;
+
+	if (node->kind == CONDITION_HAS_WORD)
+		return psprintf("strpos(' ' || array_to_string(segment.words(%s), ' ') || ' ', %s) > 0",
+						node->unaccented ? psprintf("segment.unaccent(%s)", expr) : expr,
+						sql_text(spaced_words(value->text, node->unaccented)));
+	constant = sql_text(text_constant(writer, node, value));
+	expr = text_expression(writer, node, expr);
+	switch (node->kind)
+	{
+		case CONDITION_CONTAINS:
+			return psprintf("strpos(%s, %s) > 0", expr, constant);
+		case CONDITION_STARTS_WITH:
+			return psprintf("starts_with(%s, %s)", expr, constant);
+		case CONDITION_ENDS_WITH:
+			return psprintf("right(%s, length(%s)) = %s", expr, constant, constant);
+		default:
+			return psprintf("%s = %s", expr, constant);
+	}
+}
+
+static char *
+text_clause(const SqlWriter *writer, const BoundNode *node, const char *expr)
+{
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	if (node->kind == CONDITION_IN)
+	{
+		StringInfoData sql;
+
+		initStringInfo(&sql);
+		appendStringInfo(&sql, "%s IN (", text_expression(writer, node, expr));
+		foreach(cell, node->values)
+			appendStringInfo(&sql, "%s%s", cell == list_head(node->values) ? "" : ", ",
+							 sql_text(text_constant(writer, node, lfirst(cell))));
+		appendStringInfoChar(&sql, ')');
+		return sql.data;
+	}
+	foreach(cell, node->values)
+		parts = lappend(parts, text_match(writer, node, expr, lfirst(cell)));
+	return join_sql(parts, " OR ");
+}
+
+/* Whether a list has one of some spellings. */
+static char *
+has_element(const BoundNode *node, const char *expr, List *values)
+{
+	bool		region = node->figure && node->figure->word->id == WORD_REGION;
+	StringInfoData sql;
+	ListCell   *cell;
+	const char *separator = "";
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "EXISTS (SELECT FROM unnest(%s) AS x(element) WHERE segment.%s(x.element) IN (",
+					 expr, region ? "region" : "fold");
+	foreach(cell, values)
+	{
+		BoundValue *value = lfirst(cell);
+		ListCell   *also;
+
+		appendStringInfo(&sql, "%s%s", separator,
+						 sql_text(region ? text_to_cstring(segment_region_text(value->text, (int) strlen(value->text)))
+								  : folded(value->text, false)));
+		separator = ", ";
+		foreach(also, value->also)
+			appendStringInfo(&sql, ", %s", sql_text(lfirst(also)));
+	}
+	appendStringInfoString(&sql, "))");
+	return sql.data;
+}
+
+static char *
+list_clause(const BoundNode *node, const char *expr)
+{
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	if (node->kind != CONDITION_CONTAINS || node->detail != CONDITION_ALL)
+		return has_element(node, expr, node->values);
+	foreach(cell, node->values)
+		parts = lappend(parts, has_element(node, expr, list_make1(lfirst(cell))));
+	return join_sql(parts, " AND ");
+}
+
+/* Tiers that a comparison by rank takes in. */
+static char *
+tier_clause(const BoundNode *node, const char *expr)
+{
+	const BoundLadder *ladder = node->figure->ladder;
+	StringInfoData sql;
+	const char *separator = "";
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "%s IN (", expr);
+	for (int i = 0; i < ladder->ntiers; i++)
+	{
+		bool		in = false;
+		int			ranks[2] = {0, 0};
+		int			n = 0;
+		ListCell   *cell;
+
+		foreach(cell, node->values)
+		{
+			const char *code = ((BoundValue *) lfirst(cell))->text;
+
+			for (int j = 0; j < ladder->ntiers; j++)
+			{
+				if (strcmp(ladder->tiers[j].code, code) == 0 && n < 2)
+					ranks[n++] = ladder->tiers[j].rank;
+			}
+			in |= strcmp(ladder->tiers[i].code, code) == 0;
+		}
+		if (node->kind == CONDITION_BETWEEN)
+			in = ladder->tiers[i].rank >= ranks[0] && ladder->tiers[i].rank <= ranks[1];
+		else if (node->kind == CONDITION_COMPARE)
+		{
+			switch (node->detail)
+			{
+				case CONDITION_LT:
+					in = ladder->tiers[i].rank < ranks[0];
+					break;
+				case CONDITION_LE:
+					in = ladder->tiers[i].rank <= ranks[0];
+					break;
+				case CONDITION_GT:
+					in = ladder->tiers[i].rank > ranks[0];
+					break;
+				case CONDITION_GE:
+					in = ladder->tiers[i].rank >= ranks[0];
+					break;
+				default:
+					break;
+			}
+		}
+		if (!in)
+			continue;
+		appendStringInfo(&sql, "%s%s", separator, sql_text(ladder->tiers[i].code));
+		separator = ", ";
+	}
+	if (separator[0] == '\0')
+		return psprintf("(%s IS NOT NULL AND false)", expr);
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+/* Whether a value is missing: an empty text or list is. */
+static char *
+absent_sql(const BoundNode *node, const char *expr)
+{
+	switch (node->type)
+	{
+		case VALUE_TEXT:
+			return psprintf("COALESCE(segment.fold(%s), '') = ''", expr);
+		case VALUE_LIST:
+			return psprintf("NOT EXISTS (SELECT FROM unnest(%s) AS x(element) WHERE segment.fold(x.element) <> '')", expr);
+		default:
+			return psprintf("%s IS NULL", expr);
+	}
+}
+
+/* The clause as it stands without NOT, over an expression. */
+static char *
+positive_clause(const SqlWriter *writer, const BoundNode *node, const char *expr)
+{
+	if (node->anniversary)
+		return anniversary_clause(writer, node, expr);
+	switch (node->type)
+	{
+		case VALUE_NUMBER:
+			return number_clause(node, expr);
+		case VALUE_DATE:
+			return date_clause(writer, node, expr);
+		case VALUE_BOOLEAN:
+			return psprintf("%s = %s", expr, ((BoundValue *) linitial(node->values))->number ? "true" : "false");
+		case VALUE_LIST:
+			return list_clause(node, expr);
+		case VALUE_TIER:
+			return tier_clause(node, expr);
+		default:
+			return text_clause(writer, node, expr);
+	}
+}
+
+static bool
+is_negative(const BoundNode *node)
+{
+	return node->negated != (node->kind == CONDITION_COMPARE && node->detail == CONDITION_NE);
+}
+
+/* A clause over an expression; positive: NULL is as good as false. */
+static char *
+clause_sql(const SqlWriter *writer, const BoundNode *node, const char *expr, const char *other, bool positive)
+{
+	char	   *sql;
+
+	if (node->kind == CONDITION_IS_NULL)
+	{
+		sql = absent_sql(node, expr);
+		return node->negated ? psprintf("NOT (%s)", sql) : sql;
+	}
+	if (other != NULL)
+		sql = psprintf("%s %s %s%s", expr, operator_sql(node->detail),
+					   node->factor ? psprintf("%s * ", node->factor) : "", other);
+	else
+		sql = positive_clause(writer, node, expr);
+	if (is_negative(node))
+		return psprintf("(%s) IS NOT TRUE", sql);
+	return two_valued(sql, positive);
+}
+
+/*
+ * Events.
+ */
+
+/* one kind of rows among which events are found: a source, joined to what its rows name */
+typedef struct Branch
+{
+	Source	   *source;			/* alias "e" */
+	Source	   *parent;			/* what its rows name, alias "p", or NULL */
+	Source	   *order;			/* the order behind that, alias "o", or NULL */
+	bool		lines;			/* rows are lines */
+	const char *sign;			/* "-" where it is taken off */
+} Branch;
+
+static Source *
+parent_of(const SqlWriter *writer, const Source *source)
+{
+	return source->parent >= 0 ? &writer->set->sources[source->parent] : NULL;
+}
+
+static char *
+column_sql(const char *alias, const char *column)
+{
+	return psprintf("%s.%s", alias, quote_identifier(column));
+}
+
+/* A column of the first of the branch's tables that maps it; NULL where none does. */
+static char *
+reached_column(const Branch *branch, const char *column, bool *through_order)
+{
+	*through_order = false;
+	if (segment_source_column(branch->source, column))
+		return column_sql("e", column);
+	if (branch->parent && segment_source_column(branch->parent, column))
+	{
+		*through_order = branch->source->role == ROLE_RETURNS;
+		return column_sql("p", column);
+	}
+	if (branch->order && segment_source_column(branch->order, column))
+	{
+		*through_order = true;
+		return column_sql("o", column);
+	}
+	return NULL;
+}
+
+/* Lines that name rows of a source. */
+static List *
+lines_of(const SqlWriter *writer, const Source *source)
+{
+	List	   *lines = NIL;
+
+	for (int i = 0; i < writer->set->nsources; i++)
+	{
+		if (segment_is_lines(writer->set->sources[i].role) && parent_of(writer, &writer->set->sources[i]) == source)
+			lines = lappend(lines, &writer->set->sources[i]);
+	}
+	return lines;
+}
+
+/* The number of items of a row of orders or returns: its lines' where lines name it. */
+static char *
+items_sql(const SqlWriter *writer, const Source *source, const char *alias)
+{
+	List	   *lines = lines_of(writer, source);
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	if (lines == NIL)
+		return source->fields[FIELD_ITEMS].mapped ? column_sql(alias, "items") : "NULL::numeric";
+	foreach(cell, lines)
+	{
+		Source	   *line = lfirst(cell);
+
+		parts = lappend(parts, psprintf("COALESCE((SELECT sum(x.quantity) FROM %s x WHERE x.counts AND x.%s = %s.key), 0)",
+										line->mapping_sql, segment_field_column(line->role, FIELD_PARENT_KEY), alias));
+	}
+	return join_sql(parts, " + ");
+}
+
+/*
+ * What a field of an event is for the rows of a branch.  For returns in a figure
+ * of orders it is reached through their order, but for the day, which is theirs.
+ */
+static char *
+field_sql(const SqlWriter *writer, const Branch *branch, Narrowing event, const char *field, bool *through_order)
+{
+	bool		returns = branch->source->role == ROLE_RETURNS || branch->source->role == ROLE_RETURN_LINES;
+	char	   *sql;
+
+	*through_order = false;
+	if (strcmp(field, "date") == 0)
+		return branch->lines ? "p.at" : "e.at";
+	if (strcmp(field, "id") == 0 || strcmp(field, "category") == 0)
+		field = strcmp(field, "id") == 0 ? "product" : "category";
+	else if (strcmp(field, "amount") == 0)
+	{
+		if (event == NARROW_SPENT && returns)
+		{
+			*through_order = true;
+			return branch->parent ? "p.amount" : "NULL::numeric";
+		}
+		return branch->lines ? "p.amount" : "e.amount";
+	}
+	else if (strcmp(field, "items") == 0)
+	{
+		*through_order = returns;
+		if (returns)
+			return branch->parent ? items_sql(writer, branch->parent, "p") : "NULL::numeric";
+		return items_sql(writer, branch->source, "e");
+	}
+	sql = reached_column(branch, field, through_order);
+	if (sql == NULL && returns)
+		*through_order = true;	/* neither has it: it stays out, as one without an order does */
+	return sql;
+}
+
+/* NULL of the type that a clause asks for. */
+static const char *
+null_sql(const BoundNode *node)
+{
+	switch (node->type)
+	{
+		case VALUE_NUMBER:
+			return "NULL::numeric";
+		case VALUE_DATE:
+			return node->instant ? "NULL::timestamptz" : "NULL::date";
+		case VALUE_BOOLEAN:
+			return "NULL::boolean";
+		case VALUE_LIST:
+			return "NULL::text[]";
+		default:
+			return "NULL::text";
+	}
+}
+
+/* A list from a column that holds one text or several. */
+static char *
+as_list(const char *expr, bool is_array)
+{
+	return is_array ? pstrdup(expr) : psprintf("ARRAY[%s]", expr);
+}
+
+/* The rows of a branch for which the clauses hold. */
+static void
+append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure, const Branch *branch)
+{
+	SourceSet  *set = writer->set;
+	Source	   *source = branch->source;
+	const char *customer;
+	const char *amount;
+	const char *items;
+	const char *identity;
+	ListCell   *cell;
+
+	customer = branch->order ? "COALESCE(p.customer, o.customer)" : branch->lines ? "p.customer"
+		: source->fields[FIELD_CUSTOMER].mapped || source->fields[FIELD_CUSTOMER].attno
+		? branch->parent ? "COALESCE(e.customer, p.customer)" : "e.customer" : "p.customer";
+	if (branch->order && !branch->parent->fields[FIELD_CUSTOMER].mapped)
+		customer = "o.customer";
+	amount = segment_source_column(source, "amount") ? "e.amount" : "NULL::numeric";
+	items = branch->lines ? "e.quantity" : source->role == ROLE_ORDERS || source->role == ROLE_RETURNS
+		? segment_source_column(source, "items") ? "e.items" : "NULL::numeric"
+		: source->role == ROLE_POINTS ? "e.points" : "NULL::numeric";
+	identity = branch->lines ? psprintf("'%d/' || p.key::text", branch->parent->id) : "NULL::text";
+	appendStringInfo(sql, "SELECT %s::%s AS customer, %s AS at, %s%s AS amount, %s AS items, %s AS event FROM %s e",
+					 customer, set->key_type_name, branch->lines ? "p.at" : "e.at",
+					 branch->sign, amount, items, identity, source->mapping_sql);
+	if (branch->parent)
+		appendStringInfo(sql, " %s JOIN (%s) p ON p.key = e.%s AND p.counts",
+						 branch->lines ? "" : "LEFT",
+						 branch->parent->key_may_repeat
+						 ? psprintf("SELECT DISTINCT ON (q.key) q.* FROM %s q WHERE q.counts ORDER BY q.key%s",
+									branch->parent->mapping_sql,
+									branch->parent->fields[FIELD_CUSTOMER].mapped ? psprintf(", q.customer%s", set->key_order) : "")
+						 : psprintf("SELECT * FROM %s q", branch->parent->mapping_sql),
+						 segment_field_column(source->role, FIELD_PARENT_KEY));
+	if (branch->order)
+		appendStringInfo(sql, " LEFT JOIN (%s) o ON o.key = p.order_key AND o.counts",
+						 branch->order->key_may_repeat
+						 ? psprintf("SELECT DISTINCT ON (q.key) q.* FROM %s q WHERE q.counts ORDER BY q.key, q.customer%s",
+									branch->order->mapping_sql, set->key_order)
+						 : psprintf("SELECT * FROM %s q", branch->order->mapping_sql));
+	appendStringInfoString(sql, " WHERE e.counts");
+	if (branch->parent && !branch->lines)
+		appendStringInfoString(sql, " AND (e.order_key IS NULL OR p.key IS NOT NULL)");
+	if (branch->order)
+		appendStringInfoString(sql, " AND (p.order_key IS NULL OR o.key IS NOT NULL)");
+	if (figure->event == NARROW_POINTS)
+		appendStringInfoString(sql, " AND e.points > 0");
+	foreach(cell, figure->narrow)
+	{
+		BoundNode  *clause = lfirst(cell);
+		bool		through_order;
+		char	   *expr = field_sql(writer, branch, figure->event, clause->field, &through_order);
+
+		if (through_order && figure->event == NARROW_SPENT)
+			appendStringInfo(sql, " AND %s.key IS NOT NULL",
+							 branch->order ? "o" : branch->parent ? "p" : "e");
+		if (through_order && figure->event == NARROW_SPENT && !branch->parent)
+			appendStringInfoString(sql, " AND false");
+		appendStringInfo(sql, " AND %s",
+						 clause_sql(writer, clause, expr ? expr : null_sql(clause), NULL, true));
+	}
+}
+
+static bool
+narrows_by_lines(const BoundFigure *figure)
+{
+	ListCell   *cell;
+
+	foreach(cell, figure->narrow)
+	{
+		const char *field = ((BoundNode *) lfirst(cell))->field;
+
+		if (strcmp(field, "id") == 0 || strcmp(field, "category") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the rows of a source, or their lines, are the events of a figure. */
+static bool
+is_branch(const SqlWriter *writer, const BoundFigure *figure, const Source *source)
+{
+	bool		lines = narrows_by_lines(figure);
+
+	switch (figure->event)
+	{
+		case NARROW_ORDERS:
+			return source->role == ROLE_ORDERS;
+		case NARROW_SPENT:
+			return source->role == ROLE_ORDERS || source->role == ROLE_RETURNS;
+		case NARROW_LINES:
+			if (source->role == ROLE_ORDER_LINES)
+				return source->parent >= 0;
+			/* items of orders without lines, where nothing asks for lines */
+			return source->role == ROLE_ORDERS && figure->word->type != VALUE_EVENT && !lines &&
+				source->counts_items;
+		case NARROW_RETURNS:
+			return source->role == ROLE_RETURNS;
+		case NARROW_RETURN_LINES:
+			if (source->role == ROLE_RETURN_LINES)
+				return source->parent >= 0 && (lines || figure->aggregate == AGGREGATE_QUANTITY);
+			if (source->role != ROLE_RETURNS || lines)
+				return false;
+			return figure->aggregate != AGGREGATE_QUANTITY || source->counts_items;
+		case NARROW_OFFERS:
+			return source->role == ROLE_OFFERS;
+		case NARROW_POINTS:
+			return source->role == ROLE_POINTS;
+		default:
+			return false;
+	}
+}
+
+/* Rows "e" (customer, at, amount, items, event) of all events of a figure. */
+static char *
+events_sql(const SqlWriter *writer, const BoundFigure *figure)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < writer->set->nsources; i++)
+	{
+		Source	   *source = &writer->set->sources[i];
+		Branch		branch = {.source = source, .sign = ""};
+
+		if (!is_branch(writer, figure, source))
+			continue;
+		branch.lines = segment_is_lines(source->role);
+		branch.parent = parent_of(writer, source);
+		if (source->role == ROLE_RETURN_LINES)
+			branch.order = parent_of(writer, branch.parent);
+		if (figure->event == NARROW_SPENT && source->role == ROLE_RETURNS)
+			branch.sign = "-";
+		appendStringInfoString(&sql, sql.len > 0 ? " UNION ALL " : "");
+		append_branch(&sql, writer, figure, &branch);
+	}
+	if (sql.len == 0)
+		appendStringInfo(&sql, "SELECT NULL::%s AS customer, NULL::timestamptz AS at, NULL::numeric AS amount,"
+						 " NULL::numeric AS items, NULL::text AS event WHERE false", writer->set->key_type_name);
+	return sql.data;
+}
+
+/*
+ * Figures.
+ */
+
+/* A customer's column, or NULL of its type where it is not mapped. */
+static char *
+profile_column(const SqlWriter *writer, const char *column, const char *type)
+{
+	Source	   *customers = segment_customers_source(writer->set);
+
+	return segment_source_column(customers, column) ? column_sql("c", column) : psprintf("NULL::%s", type);
+}
+
+static bool
+is_profile_array(const SqlWriter *writer, const char *column)
+{
+	const SourceColumn *mapped = segment_source_column(segment_customers_source(writer->set), column);
+
+	return mapped != NULL && mapped->type == TEXTARRAYOID;
+}
+
+/* A date that is finite, or NULL. */
+static char *
+finite_date(const char *expr)
+{
+	return psprintf("CASE WHEN isfinite(%1$s) THEN %1$s END", expr);
+}
+
+/* An instant that is finite and in the calendar, or NULL. */
+static char *
+finite_instant(const char *expr)
+{
+	return psprintf("CASE WHEN %1$s >= timestamptz '0001-01-01 00:00:00+00' AND %1$s < timestamptz '10000-01-01 00:00:00+00' THEN %1$s END", expr);
+}
+
+static char *
+birth_part(const SqlWriter *writer, const char *column, const char *part)
+{
+	Source	   *customers = segment_customers_source(writer->set);
+
+	if (segment_source_column(customers, column))
+		return psprintf("CASE WHEN %1$s > -1e6 AND %1$s < 1e6 THEN %1$s END", column_sql("c", column));
+	return psprintf("extract(%s FROM %s)::numeric", part, finite_date("c.birth_date"));
+}
+
+/* The date of which an anniversary is asked, in a leap year where no year is known. */
+static char *
+birth_date_sql(const SqlWriter *writer)
+{
+	if (segment_source_column(segment_customers_source(writer->set), "birth_date"))
+		return finite_date("c.birth_date");
+	return "CASE WHEN c.birth_month IN (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) AND c.birth_day >= 1"
+		" AND c.birth_day = trunc(c.birth_day)"
+		" AND c.birth_day <= (ARRAY[31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[c.birth_month::integer]"
+		" THEN make_date(2000, c.birth_month::integer, c.birth_day::integer) END";
+}
+
+static char *
+age_sql(const SqlWriter *writer)
+{
+	int			year,
+				month,
+				day;
+
+	(void) segment_date_parts(writer->shop->today, &year, &month, &day);
+	return psprintf("CASE WHEN isfinite(c.birth_date) AND c.birth_date <= %1$s THEN %2$d - extract(year FROM c.birth_date)"
+					" - CASE WHEN %3$s > %1$s THEN 1 ELSE 0 END END",
+					sql_date(writer->shop->today), year, anniversary_in_sql("c.birth_date", year));
+}
+
+static char *
+list_sql(const SqlWriter *writer, const char *column)
+{
+	return as_list(profile_column(writer, column, "text"), is_profile_array(writer, column));
+}
+
+/* Tags of the customers' row and of the tables of tags together. */
+static char *
+tags_sql(const SqlWriter *writer)
+{
+	StringInfoData sql;
+	bool		mapped = segment_source_column(segment_customers_source(writer->set), "tags") != NULL;
+
+	initStringInfo(&sql);
+	if (mapped)
+		appendStringInfo(&sql, "COALESCE(%s, '{}')", list_sql(writer, "tags"));
+	for (int i = 0; i < writer->set->nsources; i++)
+	{
+		Source	   *source = &writer->set->sources[i];
+
+		if (source->role == ROLE_TAGS)
+			appendStringInfo(&sql, "%sARRAY(SELECT t.tag FROM %s t WHERE t.counts AND t.customer = c.key)",
+							 sql.len > 0 ? " || " : "", source->mapping_sql);
+	}
+	return psprintf("(%s)", sql.data);
+}
+
+/* The tier that a value reaches. */
+static char *
+tier_sql(const BoundLadder *ladder, const char *value)
+{
+	StringInfoData sql;
+
+	if (!ladder->active)
+		return "NULL::text";
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "CASE");
+	for (int i = ladder->ntiers - 1; i >= 0; i--)
+	{
+		const BoundTier *tier = &ladder->tiers[i];
+
+		if (!tier->active)
+			continue;
+		if (i == 0 && DatumGetBool(DirectFunctionCall2(numeric_eq,
+													   DirectFunctionCall3(numeric_in, CStringGetDatum(tier->min_value),
+																		   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)),
+													   NumericGetDatum(int64_to_numeric(0)))))
+			appendStringInfo(&sql, " WHEN true THEN %s", sql_text(tier->code));
+		else
+			appendStringInfo(&sql, " WHEN %s >= %s THEN %s", value, tier->min_value, sql_text(tier->code));
+	}
+	if (strcmp(sql.data, "CASE") == 0)
+		return "NULL::text";
+	appendStringInfoString(&sql, " END");
+	return sql.data;
+}
+
+static char *figure_sql(const SqlWriter *writer, const BoundFigure *figure);
+
+/* Months from that of the first order to this one, both counted, at least one. */
+static char *
+months_sql(const SqlWriter *writer, const char *first)
+{
+	int			year,
+				month,
+				day;
+
+	(void) segment_date_parts(writer->shop->today, &year, &month, &day);
+	return psprintf("greatest(%d - (extract(year FROM %s AT TIME ZONE %s) * 12 + extract(month FROM %s AT TIME ZONE %s)), 1)",
+					year * 12 + month + 1, first, sql_text(writer->shop->zone_name), first, sql_text(writer->shop->zone_name));
+}
+
+/* The value of a figure, over the row "c" and the join of the figure. */
+static char *
+figure_sql(const SqlWriter *writer, const BoundFigure *figure)
+{
+	const char *f = psprintf("f%d", figure->slot);
+
+	switch (figure->word->id)
+	{
+		case WORD_NAME:
+		case WORD_EMAIL:
+		case WORD_PHONE:
+		case WORD_ADDRESS:
+			return profile_column(writer, figure->word->column, "text");
+		case WORD_GIVEN_NAME:
+			if (segment_source_column(segment_customers_source(writer->set), "given_name"))
+				return "c.given_name";
+			return "(SELECT x.word FROM unnest(segment.words(c.name)) WITH ORDINALITY AS x(word, n) ORDER BY x.n DESC LIMIT 1)";
+		case WORD_EMAIL_DOMAIN:
+			return "nullif(substring(segment.fold(c.email) FROM '@([^@]*)$'), '')";
+		case WORD_SEX:
+			return "CASE WHEN segment.fold(c.sex) IN ('f', 'female', 'nữ', 'nu') THEN 'female'"
+				" WHEN segment.fold(c.sex) IN ('m', 'male', 'nam') THEN 'male' END";
+		case WORD_BIRTH_DATE:
+			return birth_date_sql(writer);
+		case WORD_BIRTH_DAY:
+			return birth_part(writer, "birth_day", "day");
+		case WORD_BIRTH_MONTH:
+			return birth_part(writer, "birth_month", "month");
+		case WORD_BIRTH_YEAR:
+			return birth_part(writer, "birth_year", "year");
+		case WORD_AGE:
+			return age_sql(writer);
+		case WORD_COUNTRY:
+		case WORD_REGION:
+		case WORD_CITY:
+		case WORD_WARD:
+			return list_sql(writer, figure->word->column);
+		case WORD_TAGS:
+			return tags_sql(writer);
+		case WORD_GROUPS:
+			return "'{}'::text[]";
+		case WORD_MEMBER_SINCE:
+		case WORD_ADDED_DATE:
+			return finite_instant(column_sql("c", figure->word->column));
+		case WORD_CUSTOM:
+			if (figure->type == VALUE_LIST)
+				return list_sql(writer, figure->column);
+			if (figure->type == VALUE_DATE)
+				return figure->instant ? finite_instant(column_sql("c", figure->column)) : finite_date(column_sql("c", figure->column));
+			if (figure->type == VALUE_NUMBER)
+				return psprintf("CASE WHEN %1$s > '-Infinity' AND %1$s < 'Infinity' THEN %1$s END", column_sql("c", figure->column));
+			return column_sql("c", figure->column);
+		case WORD_AVERAGE_ORDER_VALUE:
+			return psprintf("(%s.total / nullif(%s.n, 0))", f, f);
+		case WORD_FIRST_ORDER_DATE:
+			return psprintf("%s.first", f);
+		case WORD_LAST_ORDER_DATE:
+			return psprintf("%s.last", f);
+		case WORD_DAYS_SINCE_LAST_ORDER:
+			return psprintf("(%s - (%s.last AT TIME ZONE %s)::date)", sql_date(writer->shop->today), f, sql_text(writer->shop->zone_name));
+		case WORD_MONTHLY_AVERAGE:
+			if (figure->months > 0)
+				return psprintf("(COALESCE(%s.total, 0) / %d)", f, figure->months);
+			return psprintf("CASE WHEN %1$s.first IS NULL THEN 0 ELSE %1$s.total / %2$s END", f, months_sql(writer, psprintf("%s.first", f)));
+		case WORD_POINTS:
+			if (segment_source_column(segment_customers_source(writer->set), "points"))
+				return "CASE WHEN c.points > '-Infinity' AND c.points < 'Infinity' THEN c.points ELSE 0 END";
+			return psprintf("COALESCE(%s.total, 0)", f);
+		case WORD_TIER:
+			return tier_sql(figure->ladder, figure_sql(writer, figure->base));
+		default:
+			return psprintf("COALESCE(%s.total, 0)", f);
+	}
+}
+
+/* The earliest and latest instant of some months, as a clause over "at". */
+static char *
+at_in_months(const SqlWriter *writer, int first, int last, const char *expr)
+{
+	Period		period = {.unit = PERIOD_MONTH};
+	DateADT		from,
+				to,
+				ignored;
+
+	period.n = first;
+	if (!segment_period_days(writer->shop->today, &period, &from, &ignored))
+		from = DATEVAL_NOBEGIN;
+	period.n = last;
+	if (!segment_period_days(writer->shop->today, &period, &ignored, &to))
+		to = DATEVAL_NOEND;
+	return psprintf("%s >= %s AND %s < %s", expr, sql_instant(begin_of(writer, from)),
+					expr, sql_instant(begin_of(writer, next_day(to))));
+}
+
+/* Rows of the ledgers of points, with what points_balance() asks for. */
+static char *
+points_rows_sql(const SqlWriter *writer, bool *expires)
+{
+	StringInfoData sql;
+
+	*expires = false;
+	initStringInfo(&sql);
+	for (int i = 0; i < writer->set->nsources; i++)
+	{
+		Source	   *source = &writer->set->sources[i];
+		bool		from = segment_source_column(source, "valid_from") != NULL;
+		bool		until = segment_source_column(source, "expires_at") != NULL;
+
+		if (source->role != ROLE_POINTS)
+			continue;
+		*expires |= from || until;
+		appendStringInfo(&sql, "%sSELECT e.customer::%s AS customer, e.points, e.at, %s AS valid_from, %s AS expires_at"
+						 " FROM %s e WHERE e.counts", sql.len > 0 ? " UNION ALL " : "", writer->set->key_type_name,
+						 from ? "e.valid_from" : "NULL::timestamptz", until ? "e.expires_at" : "NULL::timestamptz",
+						 source->mapping_sql);
+	}
+	return sql.data;
+}
+
+/* From when until when the points expire that points_expiring() counts. */
+static void
+expiry_window(const SqlWriter *writer, const BoundFigure *figure, TimestampTz *from, TimestampTz *until)
+{
+	ListCell   *cell;
+
+	*from = DT_NOBEGIN;
+	*until = DT_NOEND;
+	foreach(cell, figure->narrow)
+	{
+		BoundNode  *clause = lfirst(cell);
+		DateADT		first = DATEVAL_NOBEGIN;
+		DateADT		last = DATEVAL_NOEND;
+
+		if (clause->kind == CONDITION_DURING)
+		{
+			if (!segment_period_days(writer->shop->today, &clause->period, &first, &last))
+				first = DATEVAL_NOEND;
+		}
+		else
+		{
+			DateADT		low = day_of(writer, linitial(clause->values));
+			DateADT		high = day_of(writer, llast(clause->values));
+
+			if (clause->kind == CONDITION_BETWEEN || clause->detail == CONDITION_EQ ||
+				clause->detail == CONDITION_GE)
+				first = low;
+			if (clause->kind == CONDITION_COMPARE && clause->detail == CONDITION_GT)
+				first = next_day(low);
+			if (clause->kind == CONDITION_BETWEEN || clause->detail == CONDITION_EQ ||
+				clause->detail == CONDITION_LE)
+				last = high;
+			if (clause->kind == CONDITION_COMPARE && clause->detail == CONDITION_LT)
+				last = DATE_NOT_FINITE(high) ? high : high - 1;
+		}
+		*from = Max(*from, begin_of(writer, first));
+		*until = Min(*until, begin_of(writer, next_day(last)));
+	}
+}
+
+static char *
+points_join(const SqlWriter *writer, const BoundFigure *figure)
+{
+	bool		expires;
+	char	   *rows = points_rows_sql(writer, &expires);
+	const char *total = "sum(e.points)";
+
+	if (figure->word->id == WORD_POINTS_EXPIRING)
+	{
+		TimestampTz from,
+					until;
+
+		expiry_window(writer, figure, &from, &until);
+		total = psprintf("segment.points_expiring(e.points, e.at, e.valid_from, e.expires_at, %s, %s, %s)",
+						 sql_instant(writer->shop->at), sql_instant(from), sql_instant(until));
+	}
+	else if (expires)
+		total = psprintf("segment.points_balance(e.points, e.at, e.valid_from, e.expires_at, %s)",
+						 sql_instant(writer->shop->at));
+	return psprintf("SELECT e.customer, %s AS total FROM (%s) e GROUP BY e.customer", total, rows);
+}
+
+/* What is joined for a figure; NULL where its value is in the customer's own row. */
+static char *
+figure_join(const SqlWriter *writer, const BoundFigure *figure)
+{
+	BoundFigure spent = *figure;
+	const char *total;
+
+	switch (figure->word->id)
+	{
+		case WORD_POINTS:
+			if (segment_source_column(segment_customers_source(writer->set), "points"))
+				return NULL;
+			return points_join(writer, figure);
+		case WORD_POINTS_EXPIRING:
+			return points_join(writer, figure);
+		case WORD_AMOUNT_SPENT:
+			total = "sum(e.amount)";
+			break;
+		case WORD_AVERAGE_ORDER_VALUE:
+			return psprintf("SELECT e.customer, sum(e.amount) AS total, count(*) AS n FROM (%s) e GROUP BY e.customer",
+							events_sql(writer, figure));
+		case WORD_FIRST_ORDER_DATE:
+		case WORD_LAST_ORDER_DATE:
+		case WORD_DAYS_SINCE_LAST_ORDER:
+			spent.event = NARROW_ORDERS;
+			return psprintf("SELECT e.customer, min(e.at) AS first, max(e.at) AS last FROM (%s) e GROUP BY e.customer",
+							events_sql(writer, &spent));
+		case WORD_MONTHLY_TOTAL:
+			spent.event = NARROW_SPENT;
+			return psprintf("SELECT e.customer, sum(e.amount) AS total FROM (%s) e WHERE %s GROUP BY e.customer",
+							events_sql(writer, &spent), at_in_months(writer, 0, 0, "e.at"));
+		case WORD_MONTHLY_AVERAGE:
+			spent.event = NARROW_SPENT;
+			if (figure->months > 0)
+				return psprintf("SELECT e.customer, sum(e.amount) AS total FROM (%s) e WHERE %s GROUP BY e.customer",
+								events_sql(writer, &spent), at_in_months(writer, -figure->months, -1, "e.at"));
+			{
+				BoundFigure orders = *figure;
+
+				orders.event = NARROW_ORDERS;
+				return psprintf("SELECT s.customer, s.total, o.first FROM"
+								" (SELECT e.customer, sum(e.amount) AS total FROM (%s) e GROUP BY e.customer) s"
+								" LEFT JOIN (SELECT e.customer, min(e.at) AS first FROM (%s) e GROUP BY e.customer) o"
+								" ON o.customer = s.customer",
+								events_sql(writer, &spent), events_sql(writer, &orders));
+			}
+		default:
+			switch (figure->aggregate)
+			{
+				case AGGREGATE_NONE:
+					return NULL;
+				case AGGREGATE_COUNT:
+					total = figure->event == NARROW_LINES ||
+						(figure->event == NARROW_RETURN_LINES && narrows_by_lines(figure))
+						? "count(DISTINCT e.event)" : "count(*)";
+					break;
+				case AGGREGATE_AMOUNT:
+					total = "sum(e.amount)";
+					break;
+				default:
+					total = "sum(e.items)";
+			}
+	}
+	return psprintf("SELECT e.customer, %s AS total FROM (%s) e GROUP BY e.customer", total, events_sql(writer, figure));
+}
+
+/*
+ * The whole.
+ */
+
+static char *
+node_sql(const SqlWriter *writer, const BoundNode *node, bool positive)
+{
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	switch (node->kind)
+	{
+		case CONDITION_TRUE:
+			return "true";
+		case CONDITION_FALSE:
+			return "false";
+		case CONDITION_NOT:
+			return psprintf("NOT (%s)", node_sql(writer, linitial(node->children), false));
+		case CONDITION_AND:
+		case CONDITION_OR:
+			foreach(cell, node->children)
+				parts = lappend(parts, node_sql(writer, lfirst(cell), positive));
+			return join_sql(parts, node->kind == CONDITION_AND ? " AND " : " OR ");
+		default:
+			return clause_sql(writer, node, figure_sql(writer, node->figure),
+							  node->other ? figure_sql(writer, node->other) : NULL, positive);
+	}
+}
+
+/* FROM and WHERE: customers who count, with a join for each figure; condition may be NULL. */
+static void
+append_customers(StringInfo sql, const SqlWriter *writer, bool only_members)
+{
+	SourceSet  *set = writer->set;
+	Source	   *customers = segment_customers_source(set);
+
+	appendStringInfo(sql, "\nFROM %s c", customers->mapping_sql);
+	for (int i = 0; i < writer->bound->nfigures; i++)
+	{
+		char	   *join = figure_join(writer, writer->bound->figures[i]);
+
+		if (join != NULL)
+			appendStringInfo(sql, "\n\tLEFT JOIN (%s) f%d ON f%d.customer = c.key", join, i, i);
+	}
+	appendStringInfoString(sql, "\nWHERE c.counts");
+	if (set->nanonymous > 0)
+		appendStringInfo(sql, " AND c.key <> ALL (%s)", set->anonymous_sql);
+	if (only_members)
+		appendStringInfo(sql, "\n\tAND %s", node_sql(writer, writer->bound->root, true));
+}
+
+/*
+ * The SELECT of keys that defines who satisfies a condition; allocated in the
+ * current context.  Names in it are qualified but for the server's own.
+ */
+char *
+segment_condition_select(SourceSet *set, const Bound *bound, const Shop *shop)
+{
+	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT c.key");
+	append_customers(&sql, &writer, true);
+	return sql.data;
+}
+
+/* The figure as a reader sees it in a preview. */
+static char *
+shown_figure(const SqlWriter *writer, const BoundFigure *figure)
+{
+	char	   *sql = figure_sql(writer, figure);
+
+	if (figure->type == VALUE_DATE && figure->instant)
+		return psprintf("(%s AT TIME ZONE %s)::date", sql, sql_text(writer->shop->zone_name));
+	return sql;
+}
+
+/*
+ * Keys and figures (as one jsonb) of those who satisfy a condition.  Figures of
+ * personal columns are left out: who reads them reads them by own right.
+ */
+char *
+segment_condition_rows(SourceSet *set, const Bound *bound, const Shop *shop)
+{
+	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop};
+	StringInfoData sql;
+	const char *separator = "";
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT c.key::%s, jsonb_build_object(", set->key_type_name);
+	for (int i = 0; i < bound->nfigures; i++)
+	{
+		if (bound->figures[i]->word->column != NULL || bound->figures[i]->word->id == WORD_CUSTOM)
+			continue;
+		appendStringInfo(&sql, "%s%s::text, %s", separator, sql_text(bound->figures[i]->text),
+						 shown_figure(&writer, bound->figures[i]));
+		separator = ", ";
+	}
+	appendStringInfoChar(&sql, ')');
+	append_customers(&sql, &writer, true);
+	return sql.data;
+}
+
+/* Keys and the vector of figures of every customer, for evaluation elsewhere. */
+char *
+segment_figures_select(SourceSet *set, const Bound *bound, const Shop *shop)
+{
+	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT c.key::%s", set->key_type_name);
+	for (int i = 0; i < bound->nfigures; i++)
+		appendStringInfo(&sql, ", %s", figure_sql(&writer, bound->figures[i]));
+	append_customers(&sql, &writer, false);
+	return sql.data;
+}
