@@ -55,6 +55,7 @@ REGRESS = \
 	ladders \
 	lines \
 	custom \
+	points_offers_tags \
 	partitions \
 	recalculate \
 	ddl_watch \

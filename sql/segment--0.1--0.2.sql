@@ -45,6 +45,11 @@ AS $$
 $$;
 COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
 
+CREATE FUNCTION segment._is_followed(role text) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_is_followed_role';
+COMMENT ON FUNCTION segment._is_followed(text) IS 'whether something is kept of the rows of tables that play the role, so that triggers follow them; others are only mapped (internal)';
+
 CREATE FUNCTION segment._attachments_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
 REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
@@ -204,13 +209,14 @@ CREATE FUNCTION segment.attach_customers(
 	counted_when text DEFAULT NULL,
 	at_zone text DEFAULT NULL,
 	watch regclass[] DEFAULT '{}',
+	points text DEFAULT NULL,
 	custom jsonb DEFAULT '{}',
 	fill boolean DEFAULT true)
 RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_customers';
-REVOKE ALL ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], jsonb, boolean) IS 'attach the table of customers: arguments are column names or expressions over its row';
+REVOKE ALL ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], text, jsonb, boolean) IS 'attach the table of customers: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_orders(
 	"table" regclass,
@@ -223,13 +229,14 @@ CREATE FUNCTION segment.attach_orders(
 	counted_when text DEFAULT NULL,
 	watch regclass[] DEFAULT '{}',
 	items text DEFAULT NULL,
+	channel text DEFAULT NULL,
 	custom jsonb DEFAULT '{}',
 	fill boolean DEFAULT true)
 RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_orders';
-REVOKE ALL ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, jsonb, boolean) IS 'attach a table of orders: arguments are column names or expressions over its row';
+REVOKE ALL ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, text, jsonb, boolean) IS 'attach a table of orders: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_returns(
 	"table" regclass,
@@ -292,13 +299,65 @@ AS 'MODULE_PATHNAME', 'segment_attach_return_lines';
 REVOKE ALL ON FUNCTION segment.attach_return_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION segment.attach_return_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) IS 'attach a table of return lines: arguments are column names or expressions over its row; a line counts while its return does';
 
+CREATE FUNCTION segment.attach_points(
+	"table" regclass,
+	customer text,
+	points text,
+	at text,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	valid_from text DEFAULT NULL,
+	expires_at text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_points';
+REVOKE ALL ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a ledger of points, earned and spent: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+
+CREATE FUNCTION segment.attach_offers(
+	"table" regclass,
+	customer text,
+	offer text,
+	at text,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_offers';
+REVOKE ALL ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of offers that customers used: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+
+CREATE FUNCTION segment.attach_tags(
+	"table" regclass,
+	customer text,
+	tag text,
+	at_zone text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_tags';
+REVOKE ALL ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of customers tags, one a row: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+
 CREATE FUNCTION segment._stale_since() RETURNS xid8
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE
 		WHEN NOT segment._is_here()
-			OR EXISTS (SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL)
+			OR EXISTS (SELECT FROM segment.attachments a
+					   WHERE to_regclass('segment.source_' || a.id) IS NULL AND segment._is_followed(a.role))
 			THEN '18446744073709551615'::xid8
 		ELSE (SELECT m.xid FROM segment.stale_marks m ORDER BY m.xid DESC LIMIT 1)
 	END
@@ -646,7 +705,7 @@ BEGIN
 	END LOOP;
 	PERFORM segment._set_objects_version();
 	FOR attached IN
-		SELECT a.relation FROM segment.attachments a
+		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 		UNION
 		SELECT w.relation FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id)) w(relation)
 	LOOP
@@ -664,10 +723,11 @@ SET jit = off
 AS $$
 	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
 		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
-		FROM (SELECT a.id, a.relation FROM segment.attachments a
+		FROM (SELECT a.id, a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 			  UNION
 			  SELECT a.id, w.relation
 			  FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id) || a.watch) AS w(relation)
+			  WHERE segment._is_followed(a.role)
 			 ) AS x(source, relation)
 			JOIN pg_class c ON c.oid = x.relation
 	), below(source, top, oid, relkind, relpersistence) AS (
@@ -708,7 +768,7 @@ AS $$
 	FROM segment.attachments a
 		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
 		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
-	WHERE e.evtenabled IS DISTINCT FROM 'A'
+	WHERE e.evtenabled IS DISTINCT FROM 'A' AND segment._is_followed(a.role)
 	ORDER BY 1, 2
 $$;
 REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
@@ -726,11 +786,13 @@ CREATE OR REPLACE VIEW segment.sources AS
 		   a.attached_at,
 		   a.attached_by,
 		   CASE WHEN pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL THEN 'the table was dropped'
+				WHEN NOT segment._is_followed(a.role) THEN NULL
 				WHEN NOT segment._is_here() THEN 'the state was restored from another database'
 				ELSE (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) END AS stale_because,
 		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL
-			OR NOT segment._is_here()
-			OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
+			OR (segment._is_followed(a.role)
+				AND (NOT segment._is_here()
+					 OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id))) AS stale
 	FROM segment.attachments a;
 
 CREATE OR REPLACE FUNCTION segment.status(
@@ -769,7 +831,9 @@ BEGIN
 
 	FOR item, source, state, rows, detail, hint IN
 		SELECT 'source', s.source, CASE WHEN s.stale THEN 'stale' ELSE 'exact' END, NULL::bigint,
-			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because ELSE '' END,
+			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because
+							  WHEN segment._is_followed(s.role) THEN ''
+							  ELSE ': only mapped, nothing is kept of its rows' END,
 			   s.advice
 		FROM segment.sources s ORDER BY s.mapping
 	LOOP
@@ -807,6 +871,7 @@ AS $$
 	WITH RECURSIVE used(source, classid, objid) AS (
 		SELECT a.id, 'pg_rewrite'::regclass::oid, r.oid
 		FROM segment.attachments a JOIN pg_rewrite r ON r.ev_class = to_regclass('segment.source_' || a.id)
+		WHERE segment._is_followed(a.role)
 		UNION
 		SELECT u.source, d.refclassid, d.refobjid
 		FROM used u JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid

@@ -65,10 +65,14 @@ PG_FUNCTION_INFO_V1(segment_attach_orders);
 PG_FUNCTION_INFO_V1(segment_attach_returns);
 PG_FUNCTION_INFO_V1(segment_attach_order_lines);
 PG_FUNCTION_INFO_V1(segment_attach_return_lines);
+PG_FUNCTION_INFO_V1(segment_attach_points);
+PG_FUNCTION_INFO_V1(segment_attach_offers);
+PG_FUNCTION_INFO_V1(segment_attach_tags);
 PG_FUNCTION_INFO_V1(segment_attachments_changed);
 PG_FUNCTION_INFO_V1(segment_detach);
 PG_FUNCTION_INFO_V1(segment_watched);
 PG_FUNCTION_INFO_V1(segment_index_advice);
+PG_FUNCTION_INFO_V1(segment_is_followed_role);
 
 /* what an argument must be */
 typedef enum ArgumentKind
@@ -76,6 +80,7 @@ typedef enum ArgumentKind
 	KIND_KEY,
 	KIND_CUSTOMER,
 	KIND_MONEY,
+	KIND_POINTS,
 	KIND_INSTANT,
 	KIND_TEXT,
 	KIND_TEXT_LIST,
@@ -100,6 +105,7 @@ typedef struct RoleArguments
 	SourceRole	role;
 	int			nexpressions;
 	const Argument *expressions;
+	int			required;		/* so many arguments after the table have no default */
 	int			at_zone;
 	int			watch;
 	int			custom;
@@ -107,6 +113,9 @@ typedef struct RoleArguments
 	SourceRole	parent;			/* whose rows these rows name, where they can */
 	int			parent_table;	/* which table of that role, 0 where there is no parent */
 } RoleArguments;
+
+#define CUSTOMERS_ANONYMOUS_ARGUMENT 19
+#define CUSTOMERS_POINTS_ARGUMENT 23
 
 static const Argument customers_arguments[] = {
 	{"key", 1, KIND_KEY, NULL},
@@ -128,6 +137,7 @@ static const Argument customers_arguments[] = {
 	{"member_since", 17, KIND_INSTANT, NULL},
 	{"added_at", 18, KIND_INSTANT, NULL},
 	{"counted_when", 20, KIND_CONDITION, "counted"},
+	{"points", CUSTOMERS_POINTS_ARGUMENT, KIND_POINTS, NULL},
 };
 
 static const Argument orders_arguments[] = {
@@ -138,6 +148,7 @@ static const Argument orders_arguments[] = {
 	{"currency", 6, KIND_TEXT, NULL},
 	{"counted_when", 7, KIND_CONDITION, "counted"},
 	{"items", 9, KIND_NUMBER, NULL},
+	{"channel", 10, KIND_NAME, NULL},
 };
 
 static const Argument returns_arguments[] = {
@@ -171,27 +182,61 @@ static const Argument return_lines_arguments[] = {
 	{"counted_when", 8, KIND_CONDITION, "counted"},
 };
 
-#define CUSTOMERS_ANONYMOUS_ARGUMENT 19
+static const Argument points_arguments[] = {
+	{"key", 4, KIND_KEY, NULL},
+	{"customer", 1, KIND_CUSTOMER, NULL},
+	{"points", 2, KIND_POINTS, NULL},
+	{"at", 3, KIND_INSTANT, NULL},
+	{"valid_from", 6, KIND_INSTANT, NULL},
+	{"expires_at", 7, KIND_INSTANT, NULL},
+	{"counted_when", 8, KIND_CONDITION, "counted"},
+};
+
+static const Argument offers_arguments[] = {
+	{"key", 4, KIND_KEY, NULL},
+	{"customer", 1, KIND_CUSTOMER, NULL},
+	{"offer", 2, KIND_NAME, NULL},
+	{"at", 3, KIND_INSTANT, NULL},
+	{"counted_when", 6, KIND_CONDITION, "counted"},
+};
+
+static const Argument tags_arguments[] = {
+	{"customer", 1, KIND_CUSTOMER, NULL},
+	{"tag", 2, KIND_TEXT, NULL},
+	{"counted_when", 4, KIND_CONDITION, "counted"},
+};
 
 static const RoleArguments customers_role = {
 	ROLE_CUSTOMERS, lengthof(customers_arguments), customers_arguments,
-	.at_zone = 21, .watch = 22, .custom = 23, .fill = 24
+	.required = 1, .at_zone = 21, .watch = 22, .custom = 24, .fill = 25
 };
 static const RoleArguments orders_role = {
 	ROLE_ORDERS, lengthof(orders_arguments), orders_arguments,
-	.at_zone = 5, .watch = 8, .custom = 10, .fill = 11
+	.required = 3, .at_zone = 5, .watch = 8, .custom = 11, .fill = 12
 };
 static const RoleArguments returns_role = {
 	ROLE_RETURNS, lengthof(returns_arguments), returns_arguments,
-	.at_zone = 6, .watch = 9, .custom = 12, .fill = 13, .parent = ROLE_ORDERS, .parent_table = 10
+	.required = 2, .at_zone = 6, .watch = 9, .custom = 12, .fill = 13, .parent = ROLE_ORDERS, .parent_table = 10
 };
 static const RoleArguments order_lines_role = {
 	ROLE_ORDER_LINES, lengthof(order_lines_arguments), order_lines_arguments,
-	.at_zone = 7, .watch = 9, .custom = 11, .fill = 12, .parent = ROLE_ORDERS, .parent_table = 10
+	.required = 1, .at_zone = 7, .watch = 9, .custom = 11, .fill = 12, .parent = ROLE_ORDERS, .parent_table = 10
 };
 static const RoleArguments return_lines_role = {
 	ROLE_RETURN_LINES, lengthof(return_lines_arguments), return_lines_arguments,
-	.at_zone = 7, .watch = 9, .custom = 11, .fill = 12, .parent = ROLE_RETURNS, .parent_table = 10
+	.required = 1, .at_zone = 7, .watch = 9, .custom = 11, .fill = 12, .parent = ROLE_RETURNS, .parent_table = 10
+};
+static const RoleArguments points_role = {
+	ROLE_POINTS, lengthof(points_arguments), points_arguments,
+	.required = 3, .at_zone = 5, .watch = 9, .custom = 10, .fill = 11
+};
+static const RoleArguments offers_role = {
+	ROLE_OFFERS, lengthof(offers_arguments), offers_arguments,
+	.required = 3, .at_zone = 5, .watch = 7, .custom = 8, .fill = 9
+};
+static const RoleArguments tags_role = {
+	ROLE_TAGS, lengthof(tags_arguments), tags_arguments,
+	.required = 2, .at_zone = 3, .watch = 5, .custom = 6, .fill = 7
 };
 
 /* an attach call on its way */
@@ -218,7 +263,8 @@ typedef struct Attachment
 	SourceSet  *set;
 	int			id;
 	Source	   *parent;			/* whose rows order_key or return_key names */
-	bool		fill;
+	bool		followed;		/* something is kept of its rows, see segment_is_followed() */
+	bool		fill;			/* and counted at once what is there, with writers kept out */
 } Attachment;
 
 /* for errors that the server raises about an argument */
@@ -632,6 +678,13 @@ column_sql(Attachment *attachment, const Argument *argument, const char *sql,
 				wrong_type(argument, text, given_type, "numeric, bigint, integer, smallint",
 						   "Cast it: (…)::numeric.");
 			return psprintf("(%s\n)::pg_catalog.numeric", sql);
+		case KIND_POINTS:
+			if (type != NUMERICOID && !is_integer_type(type))
+				wrong_type(argument, text, given_type, "numeric, bigint, integer, smallint",
+						   type == FLOAT4OID || type == FLOAT8OID
+						   ? "Floating point cannot add up points exactly; change the column to numeric, or cast at a stated scale: round(points::numeric, 2)."
+						   : "Cast it: (…)::numeric.");
+			return psprintf("(%s\n)::pg_catalog.numeric", sql);
 		case KIND_INSTANT:
 			return instant_sql(attachment, argument, sql, text, type);
 		case KIND_DATE:
@@ -1022,7 +1075,12 @@ read_arguments(Attachment *attachment)
 		char	   *text = text_argument(attachment->fcinfo, argument->position);
 
 		if (text == NULL)
+		{
+			/* ledgers of points are read as one, so all have these columns */
+			if (role->role == ROLE_POINTS && argument->kind == KIND_INSTANT)
+				appendStringInfo(&attachment->columns, ", NULL::pg_catalog.timestamptz AS %s", argument->name);
 			continue;
+		}
 		if (text[strspn(text, " \t\r\n")] == '\0')
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -1038,33 +1096,58 @@ read_arguments(Attachment *attachment)
 		appendStringInfoString(&attachment->columns, ", 1::pg_catalog.numeric AS quantity");
 }
 
-/* "AND the number of items can be added up"; none are no fault, but of lines. */
+/* "AND a column lies between two bounds", or is NULL where it may be. */
 static char *
-items_sql(const char *column, bool may_be_null)
+between_sql(const char *column, const char *type, const char *above, const char *from, const char *to, bool may_be_null)
 {
-	return psprintf(" AND (%s(m.%s OPERATOR(pg_catalog.>) '-1e30'::pg_catalog.numeric"
-					" AND m.%s OPERATOR(pg_catalog.<) '1e30'::pg_catalog.numeric))",
-					may_be_null ? psprintf("m.%s IS NULL OR ", column) : "", column, column);
+	char	   *both = psprintf("m.%1$s OPERATOR(pg_catalog.%2$s) '%3$s'::pg_catalog.%5$s"
+								" AND m.%1$s OPERATOR(pg_catalog.<) '%4$s'::pg_catalog.%5$s",
+								column, above, from, to, type);
+
+	return may_be_null ? psprintf(" AND (m.%s IS NULL OR %s)", column, both) : psprintf(" AND %s", both);
+}
+
+/* "AND the number can be added up" */
+static char *
+number_sql(const char *column, bool may_be_null)
+{
+	return between_sql(column, "numeric", ">", "-1e30", "1e30", may_be_null);
+}
+
+/* "AND it is a time in the years 1 to 9999" */
+static char *
+time_sql(const char *column, bool may_be_null)
+{
+	return between_sql(column, "timestamptz", ">=", "0001-01-01 00:00:00+00", "10000-01-01 00:00:00+00", may_be_null);
 }
 
 /* Whether a row counts for anything: one column of the mapping view. */
-static char *
+static const char *
 counts_sql(Attachment *attachment)
 {
-	if (attachment->arguments->role == ROLE_CUSTOMERS)
-		return "m.counted";
-	if (segment_is_lines(attachment->arguments->role))
-		return psprintf("COALESCE(m.counted%s, false)", items_sql("quantity", false));
-	return psprintf("COALESCE(m.counted"
-					" AND m.amount OPERATOR(pg_catalog.>) '-1e30'::pg_catalog.numeric"
-					" AND m.amount OPERATOR(pg_catalog.<) '1e30'::pg_catalog.numeric"
-					" AND m.at OPERATOR(pg_catalog.>=) '0001-01-01 00:00:00+00'::pg_catalog.timestamptz"
-					" AND m.at OPERATOR(pg_catalog.<) '10000-01-01 00:00:00+00'::pg_catalog.timestamptz"
-					"%s%s, false)",
-					attachment->has[FIELD_ITEMS] ? items_sql("items", true) : "",
-					attachment->has[FIELD_CURRENCY]
-					? psprintf(" AND m.currency OPERATOR(pg_catalog.=) %s::pg_catalog.text",
-							   quote_literal_cstr(segment_setting("currency"))) : "");
+	switch (attachment->arguments->role)
+	{
+		case ROLE_CUSTOMERS:
+			return "m.counted";
+		case ROLE_ORDERS:
+		case ROLE_RETURNS:
+			return psprintf("COALESCE(m.counted%s%s%s%s, false)", number_sql("amount", false), time_sql("at", false),
+							attachment->has[FIELD_ITEMS] ? number_sql("items", true) : "",
+							attachment->has[FIELD_CURRENCY]
+							? psprintf(" AND m.currency OPERATOR(pg_catalog.=) %s::pg_catalog.text",
+									   quote_literal_cstr(segment_setting("currency"))) : "");
+		case ROLE_ORDER_LINES:
+		case ROLE_RETURN_LINES:
+			return psprintf("COALESCE(m.counted%s, false)", number_sql("quantity", false));
+		case ROLE_POINTS:
+			return psprintf("COALESCE(m.counted%s%s%s%s, false)", number_sql("points", false), time_sql("at", false),
+							time_sql("valid_from", true), time_sql("expires_at", true));
+		case ROLE_OFFERS:
+			return psprintf("COALESCE(m.counted AND m.offer IS NOT NULL%s, false)", time_sql("at", false));
+		case ROLE_TAGS:
+			return "COALESCE(m.counted AND m.tag IS NOT NULL, false)";
+	}
+	return NULL;
 }
 
 /* The caller's search_path spelled out, as it is before we act as somebody else. */
@@ -1164,11 +1247,18 @@ register_source(Attachment *attachment, Datum watch)
 	values[4] = Int32GetDatum(attachment->parent ? attachment->parent->id : 0);
 	nulls[4] = attachment->parent ? ' ' : 'n';
 	values[5] = watch;
-	values[6] = BoolGetDatum(!attachment->fill);
+	values[6] = BoolGetDatum(attachment->followed && !attachment->fill);
 	segment_become(attachment->set->owner, &caller);
 	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, order_source, watch, filling)"
 						 " VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, nulls, false, NULL, NULL);
 	segment_resume(&caller);
+}
+
+/* One attach at a time.  The caller acts as the owner of ours. */
+static void
+lock_attachments(void)
+{
+	segment_execute("LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE");
 }
 
 /* Before anything is read: one attach at a time, and a number for the new source. */
@@ -1179,10 +1269,76 @@ reserve(Attachment *attachment)
 	bool		isnull;
 
 	segment_become(attachment->set->owner, &caller);
-	segment_execute("LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE");
+	lock_attachments();
 	segment_execute("SELECT nextval('segment.source_id')::integer");
 	attachment->id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	segment_resume(&caller);
+}
+
+/* The customers table's points argument as it was given, or NULL. */
+static char *
+points_of_customers(SourceSet *set)
+{
+	Source	   *customers = segment_customers_source(set);
+	Identity	caller;
+
+	if (customers == NULL)
+		return NULL;
+	segment_become(set->owner, &caller);
+	segment_execute(psprintf("SELECT a.arguments ->> 'points' FROM segment.attachments a WHERE a.id = %d", customers->id));
+	segment_resume(&caller);
+	return SPI_processed == 0 ? NULL : SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+/* The balance is a column of the customers or follows from a ledger, not both. */
+static void
+check_points(Attachment *attachment)
+{
+	FunctionCallInfo fcinfo = attachment->fcinfo;
+	SourceRole	role = attachment->arguments->role;
+	SourceSet  *set = attachment->set;
+	char	   *column = role == ROLE_POINTS ? points_of_customers(set) : NULL;
+
+	if (column != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("cannot attach \"%s\" as points: customers have their balance in %s",
+						RelationGetRelationName(attachment->relation), segment_customers_source(set)->name),
+				 errdetail("They were attached with points => %s.", quote_literal_cstr(column)),
+				 errhint("Use one of the two: to read a ledger, attach the customers without points.")));
+	for (int i = 0; i < set->nmapped; i++)
+	{
+		if (role == ROLE_CUSTOMERS && !PG_ARGISNULL(CUSTOMERS_POINTS_ARGUMENT) && set->mapped[i].role == ROLE_POINTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("argument \"points\" is given, but %s is attached as points", set->mapped[i].name),
+					 errdetail("The balance follows from that ledger."),
+					 errhint("Use one of the two: leave points out, or call segment.detach(%s, role => 'points') first.",
+							 quote_literal_cstr(set->mapped[i].name))));
+	}
+}
+
+/* Refuse a table that plays the role already. */
+static void
+check_not_attached(Attachment *attachment, const Source *source)
+{
+	SourceRole	role = attachment->arguments->role;
+
+	if (source->role != role)
+		return;
+	if (source->relid == attachment->relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is already attached as %s", RelationGetRelationName(attachment->relation),
+						segment_role_name(role)),
+				 errhint("To change the mapping, call segment.detach(%s, role => '%s') first.",
+						 quote_literal_cstr(source->name), segment_role_name(role))));
+	if (role == ROLE_CUSTOMERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table %s is already attached as customers", source->name),
+				 errdetail("There is one customers table."),
+				 errhint("Detach it first, or attach a table that holds all customers.")));
 }
 
 static void
@@ -1190,23 +1346,12 @@ check_role(Attachment *attachment)
 {
 	SourceRole	role = attachment->arguments->role;
 	SourceSet  *set = attachment->set;
-	const char *name = RelationGetRelationName(attachment->relation);
 
 	for (int i = 0; i < set->nsources; i++)
-	{
-		if (set->sources[i].role == role && set->sources[i].relid == attachment->relid)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("table \"%s\" is already attached as %s", name, segment_role_name(role)),
-					 errhint("To change the mapping, call segment.detach(%s, role => '%s') first.",
-							 quote_literal_cstr(set->sources[i].name), segment_role_name(role))));
-		if (set->sources[i].role == role && role == ROLE_CUSTOMERS)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("table %s is already attached as customers", set->sources[i].name),
-					 errdetail("There is one customers table."),
-					 errhint("Detach it first, or attach a table that holds all customers.")));
-	}
+		check_not_attached(attachment, &set->sources[i]);
+	for (int i = 0; i < set->nmapped; i++)
+		check_not_attached(attachment, &set->mapped[i]);
+	check_points(attachment);
 	if (role != ROLE_CUSTOMERS && !OidIsValid(set->facts))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -1498,6 +1643,14 @@ watch_links(SourceSet *set, Source *source)
 	}
 }
 
+/* Tables that the expressions of a source read must be such as could be attached. */
+static void
+check_links(const Source *source)
+{
+	for (int i = 0; i < source->nlinks; i++)
+		relation_close(open_table(source->links[i].relid, false), NoLock);
+}
+
 /* Rows depend on what their parents depend on: nobody changes that while we fill. */
 static void
 lock_links_of_parents(SourceSet *set, Source *source)
@@ -1570,6 +1723,36 @@ postpone(SourceSet *set, Source *source)
 			 errhint("CALL segment.recalculate_in_batches();")));
 }
 
+/*
+ * From here on every change of the table is followed, and what it holds already
+ * is counted.  What takes time without keeping writers out is done.
+ */
+static void
+follow(Attachment *attachment)
+{
+	Source	   *source = segment_source_by_id(attachment->set, attachment->id);
+
+	if (!attachment->fill)
+	{
+		lock_table(attachment->relid);
+		check_relation(attachment->relation);
+	}
+	relation_close(attachment->relation, NoLock);	/* ALTER TABLE wants it so */
+	segment_put_triggers(attachment->set->owner, attachment->relid);
+	watch_links(attachment->set, source);
+	attachment->relation = relation_open(attachment->relid, NoLock);
+	if (attachment->fill)
+		lock_links_of_parents(attachment->set, source);
+	attachment->set = reread(attachment->set);
+	source = segment_source_by_id(attachment->set, attachment->id);
+	segment_marks_cleared();
+	segment_mark_faults(attachment->set, NIL);
+	if (attachment->fill)
+		fill(attachment->set, source);
+	else
+		postpone(attachment->set, source);
+}
+
 static Datum
 attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 {
@@ -1586,7 +1769,9 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 				 errmsg("argument \"table\" is NULL"),
 				 errhint("Name the table: 'shop.orders'.")));
 	attachment.relid = PG_GETARG_OID(0);
-	attachment.fill = PG_ARGISNULL(arguments->fill) || PG_GETARG_BOOL(arguments->fill);
+	attachment.followed = segment_is_followed(arguments->role);
+	attachment.fill = attachment.followed &&
+		(PG_ARGISNULL(arguments->fill) || PG_GETARG_BOOL(arguments->fill));
 	segment_connect(0);
 	attachment.set = segment_sources_acquire();
 	attachment.relation = open_table(attachment.relid, attachment.fill);
@@ -1611,13 +1796,8 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	for (int i = 0; i < arguments->nexpressions; i++)
 	{
 		const Argument *argument = &arguments->expressions[i];
-		bool		required = (argument->kind == KIND_MONEY && !segment_is_lines(arguments->role)) ||
-			(argument->position == 1 && segment_is_lines(arguments->role)) ||
-			(strcmp(argument->name, "at") == 0) ||
-			(argument->kind == KIND_CUSTOMER && arguments->role == ROLE_ORDERS) ||
-			(argument->kind == KIND_KEY && arguments->role == ROLE_CUSTOMERS);
 
-		if (required && PG_ARGISNULL(argument->position))
+		if (argument->position <= arguments->required && PG_ARGISNULL(argument->position))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"%s\" is required", argument->name),
@@ -1641,7 +1821,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 					 errhint("DROP EXTENSION segment CASCADE and create it anew, or attach a table with keys of that type.")));
 		read_anonymous_keys(&attachment, key_type);
 	}
-	else if (!segment_is_lines(arguments->role) || attachment.has[FIELD_KEY])
+	else if (attachment.followed && (!segment_is_lines(arguments->role) || attachment.has[FIELD_KEY]))
 	{
 		if (attachment.has_subquery || attachment.has[FIELD_PARENT_KEY] || attachment.watches)
 			require_ledger_key(&attachment);
@@ -1655,31 +1835,17 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	source = segment_source_by_id(attachment.set, attachment.id);
 	if (source == NULL)
 		elog(ERROR, "source %d was not found after it was attached", attachment.id);
-	if (source->linked && arguments->role != ROLE_CUSTOMERS)
+	if (attachment.followed && source->linked && arguments->role != ROLE_CUSTOMERS)
 		create_ledger(&attachment);
 	explain_zone(&attachment, source);
 	warn_of_states(&attachment);
-
-	/* what takes time without keeping writers out is done */
-	if (!attachment.fill)
-	{
-		lock_table(attachment.relid);
-		check_relation(attachment.relation);
-	}
-	relation_close(attachment.relation, NoLock);	/* ALTER TABLE wants it so */
-	segment_put_triggers(attachment.set->owner, attachment.relid);
-	watch_links(attachment.set, source);
-	attachment.relation = relation_open(attachment.relid, NoLock);
-	if (attachment.fill)
-		lock_links_of_parents(attachment.set, source);
-	attachment.set = reread(attachment.set);
-	source = segment_source_by_id(attachment.set, attachment.id);
-	segment_marks_cleared();
-	segment_mark_faults(attachment.set, NIL);
-	if (attachment.fill)
-		fill(attachment.set, source);
+	if (attachment.followed)
+		follow(&attachment);
 	else
-		postpone(attachment.set, source);
+	{
+		check_links(source);
+		ereport(NOTICE, (errmsg("attached %s as %s", source->name, segment_role_name(source->role))));
+	}
 	relation_close(attachment.relation, NoLock);
 	segment_sources_release();
 	SPI_finish();
@@ -1721,6 +1887,27 @@ segment_attach_return_lines(PG_FUNCTION_ARGS)
 	return attach(fcinfo, &return_lines_role);
 }
 
+/* segment.attach_points() */
+Datum
+segment_attach_points(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &points_role);
+}
+
+/* segment.attach_offers() */
+Datum
+segment_attach_offers(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &offers_role);
+}
+
+/* segment.attach_tags() */
+Datum
+segment_attach_tags(PG_FUNCTION_ARGS)
+{
+	return attach(fcinfo, &tags_role);
+}
+
 /* After each statement on segment.attachments or segment.epoch, ours or a restore's. */
 Datum
 segment_attachments_changed(PG_FUNCTION_ARGS)
@@ -1743,9 +1930,9 @@ find_attached(SourceSet *set, Oid relid, const char *role)
 {
 	Source	   *found = NULL;
 
-	for (int i = 0; i < set->nsources; i++)
+	for (int i = 0; i < set->nsources + set->nmapped; i++)
 	{
-		Source	   *source = &set->sources[i];
+		Source	   *source = i < set->nsources ? &set->sources[i] : &set->mapped[i - set->nsources];
 
 		if (source->relid != relid ||
 			(role != NULL && strcmp(role, segment_role_name(source->role)) != 0))
@@ -1783,8 +1970,23 @@ fed_figures(SourceRole role)
 			return " AND l.figure = 'items_returned'";
 		case ROLE_CUSTOMERS:
 			break;
+		case ROLE_POINTS:
+		case ROLE_OFFERS:
+		case ROLE_TAGS:
+			return " AND false";
 	}
 	return "";
+}
+
+/* Customers go last. */
+static void
+refuse_while_attached(Source *customers, const Source *other)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot detach %s while %s is attached", customers->name, other->name),
+			 errdetail("Everything is counted by the customers' key."),
+			 errhint("Detach %s first.", other->name)));
 }
 
 /* Refuse where somebody's tier stands on figures that this source feeds. */
@@ -1793,14 +1995,12 @@ check_not_needed(SourceSet *set, Source *source)
 {
 	Identity	caller;
 
+	if (source->role == ROLE_CUSTOMERS && set->nmapped > 0)
+		refuse_while_attached(source, &set->mapped[0]);
 	for (int i = 0; i < set->nsources; i++)
 	{
 		if (source->role == ROLE_CUSTOMERS && &set->sources[i] != source)
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("cannot detach %s while %s is attached", source->name, set->sources[i].name),
-					 errdetail("Everything is counted by the customers' key."),
-					 errhint("Detach %s first.", set->sources[i].name)));
+			refuse_while_attached(source, &set->sources[i]);
 		if (set->sources[i].parent >= 0 && &set->sources[set->sources[i].parent] == source)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -1825,6 +2025,27 @@ check_not_needed(SourceSet *set, Source *source)
 				 errhint("UPDATE segment.ladders SET active = false WHERE code = %s; detach, attach again, and switch it on.",
 						 quote_literal_cstr(ladder))));
 	}
+}
+
+/* Wait for whoever attaches or detaches; nobody else need be kept out of what is only mapped. */
+static void
+lock_mapped(SourceSet **set, Source **source)
+{
+	int			id = (*source)->id;
+	char	   *name = pstrdup((*source)->name);
+	Identity	caller;
+
+	segment_become((*set)->owner, &caller);
+	lock_attachments();
+	segment_resume(&caller);
+	segment_sources_release();
+	*set = segment_sources_acquire();
+	*source = segment_source_by_id(*set, id);
+	if (*source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table %s is not attached any more", name),
+				 errhint("segment.sources shows what is attached.")));
 }
 
 /* segment.detach(table, role) */
@@ -1856,10 +2077,15 @@ segment_detach(PG_FUNCTION_ARGS)
 	source = find_attached(set, PG_GETARG_OID(0), role);
 	if (!is_owner(source->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
-	lock_table(source->relid);
-	segment_lock_facts();
-	segment_refuse_in_use(set, "detach");
-	check_not_needed(set, source);
+	if (segment_is_followed(source->role))
+	{
+		lock_table(source->relid);
+		segment_lock_facts();
+		segment_refuse_in_use(set, "detach");
+		check_not_needed(set, source);
+	}
+	else
+		lock_mapped(&set, &source);
 
 	gone = *source;
 	nwatched = source->nlinks;
@@ -1871,17 +2097,20 @@ segment_detach(PG_FUNCTION_ARGS)
 	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", gone.id));
 	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", gone.id));
 	segment_execute(psprintf("DROP VIEW segment.source_%d", gone.id));
-	if (gone.linked && gone.role != ROLE_CUSTOMERS)
+	if (gone.linked && segment_is_followed(gone.role) && gone.role != ROLE_CUSTOMERS)
 		segment_execute(psprintf("DROP TABLE segment.counted_%d", gone.id));
 	if (gone.role == ROLE_CUSTOMERS)
 		segment_execute("SELECT segment._drop_customer_objects()");
 	segment_resume(&caller);
 
 	set = reread(set);
-	drop_triggers(set, gone.relid);
-	for (int i = 0; i < nwatched; i++)
-		drop_triggers(set, watched[i]);
-	if (gone.role != ROLE_CUSTOMERS)
+	if (segment_is_followed(gone.role))
+	{
+		drop_triggers(set, gone.relid);
+		for (int i = 0; i < nwatched; i++)
+			drop_triggers(set, watched[i]);
+	}
+	if (segment_is_followed(gone.role) && gone.role != ROLE_CUSTOMERS)
 		segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
 	SPI_finish();
@@ -1908,7 +2137,7 @@ segment_watched(PG_FUNCTION_ARGS)
 	segment_connect(0);
 	set = segment_sources_acquire();
 	source = segment_source_by_id(set, id);
-	if (source)
+	if (source && segment_is_followed(source->role))
 	{
 		relids = palloc(sizeof(Datum) * Max(source->nlinks, 1));
 		for (int i = 0; i < source->nlinks; i++)
@@ -1962,6 +2191,23 @@ advise(StringInfo advice, Source *source, AttrNumber attno, AttrNumber second, c
 	appendStringInfo(advice, "); -- %s", why);
 }
 
+/* What an index over the customer, and the time where there is one, is for. */
+static const char *
+why_by_customer(SourceRole role)
+{
+	switch (role)
+	{
+		case ROLE_POINTS:
+			return "finds a customer's points";
+		case ROLE_OFFERS:
+			return "finds the offers that a customer used";
+		case ROLE_TAGS:
+			return "finds a customer's tags";
+		default:
+			return "finds a customer's rows when the last one goes";
+	}
+}
+
 /* segment._index_advice(source) */
 Datum
 segment_index_advice(PG_FUNCTION_ARGS)
@@ -1980,7 +2226,7 @@ segment_index_advice(PG_FUNCTION_ARGS)
 	if (source && source->role != ROLE_CUSTOMERS)
 	{
 		advise(&advice, source, source->fields[FIELD_CUSTOMER].attno, source->fields[FIELD_AT].attno,
-			   "finds a customer's rows when the last one goes");
+			   why_by_customer(source->role));
 		advise(&advice, source, source->fields[FIELD_PARENT_KEY].attno, 0,
 			   source->role == ROLE_RETURN_LINES ? "finds the lines of a return that changes"
 			   : source->role == ROLE_ORDER_LINES ? "finds the lines of an order that changes"
@@ -1998,4 +2244,13 @@ segment_index_advice(PG_FUNCTION_ARGS)
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(result);
+}
+
+/* segment._is_followed(role) */
+Datum
+segment_is_followed_role(PG_FUNCTION_ARGS)
+{
+	SourceRole	role;
+
+	PG_RETURN_BOOL(segment_role_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), &role) && segment_is_followed(role));
 }

@@ -114,9 +114,9 @@ segment_roles_of_event(Narrowing event, SourceRole role)
 Source *
 segment_custom_source(SourceSet *set, Narrowing event, const char *column)
 {
-	for (int i = 0; i < set->nsources; i++)
+	for (int i = 0; segment_every_source(set, i) != NULL; i++)
 	{
-		Source	   *source = &set->sources[i];
+		Source	   *source = segment_every_source(set, i);
 		bool		reaches = event == NARROW_NOT ? source->role == ROLE_CUSTOMERS
 			: segment_roles_of_event(event, source->role) ||
 			((event == NARROW_RETURNS || event == NARROW_RETURN_LINES) && source->role == ROLE_ORDERS);
@@ -151,9 +151,9 @@ type_of_column(const SourceColumn *column, bool *instant)
 static bool
 has_role(SourceSet *set, SourceRole role)
 {
-	for (int i = 0; i < set->nsources; i++)
+	for (int i = 0; segment_every_source(set, i) != NULL; i++)
 	{
-		if (set->sources[i].role == role)
+		if (segment_every_source(set, i)->role == role)
 			return true;
 	}
 	return false;

@@ -876,9 +876,9 @@ events_sql(const SqlWriter *writer, const BoundFigure *figure)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	for (int i = 0; i < writer->set->nsources; i++)
+	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
 	{
-		Source	   *source = &writer->set->sources[i];
+		Source	   *source = segment_every_source(writer->set, i);
 		Branch		branch = {.source = source, .sign = ""};
 
 		if (!is_branch(writer, figure, source))
@@ -984,9 +984,9 @@ tags_sql(const SqlWriter *writer)
 	initStringInfo(&sql);
 	if (mapped)
 		appendStringInfo(&sql, "COALESCE(%s, '{}')", list_sql(writer, "tags"));
-	for (int i = 0; i < writer->set->nsources; i++)
+	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
 	{
-		Source	   *source = &writer->set->sources[i];
+		Source	   *source = segment_every_source(writer->set, i);
 
 		if (source->role == ROLE_TAGS)
 			appendStringInfo(&sql, "%sARRAY(SELECT t.tag FROM %s t WHERE t.counts AND t.customer = c.key)",
@@ -1142,9 +1142,9 @@ points_rows_sql(const SqlWriter *writer, bool *expires)
 
 	*expires = false;
 	initStringInfo(&sql);
-	for (int i = 0; i < writer->set->nsources; i++)
+	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
 	{
-		Source	   *source = &writer->set->sources[i];
+		Source	   *source = segment_every_source(writer->set, i);
 		bool		from = segment_source_column(source, "valid_from") != NULL;
 		bool		until = segment_source_column(source, "expires_at") != NULL;
 

@@ -1170,6 +1170,9 @@ add_contribution(Delta *delta, const Contribution *item)
 			add_signed(&delta->items_returned, item->sign, item->items);
 			break;
 		case ROLE_CUSTOMERS:
+		case ROLE_POINTS:
+		case ROLE_OFFERS:
+		case ROLE_TAGS:
 			break;
 	}
 }
@@ -2018,8 +2021,9 @@ mark_all_failed(void *argument)
 
 	segment_connect(0);
 	segment_become(segment_owner(), &caller);
-	segment_execute("INSERT INTO segment.stale_marks (source, reason)"
-					" SELECT a.id, 'changes could not be followed, see the server''s log' FROM segment.attachments a");
+	segment_execute(psprintf("INSERT INTO segment.stale_marks (source, reason)"
+							 " SELECT a.id, 'changes could not be followed, see the server''s log' FROM segment.attachments a"
+							 " WHERE a.role = ANY (%s)", segment_followed_roles()));
 	segment_resume(&caller);
 	SPI_finish();
 }

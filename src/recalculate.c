@@ -188,6 +188,10 @@ figures_sql(Source *source, const char *items)
 		case ROLE_RETURN_LINES:
 			return psprintf("false, 0::bigint, 0::numeric, NULL::timestamptz, NULL::timestamptz, 0::bigint, 0::numeric,"
 							" 0::numeric, %s", sum);
+		case ROLE_POINTS:
+		case ROLE_OFFERS:
+		case ROLE_TAGS:
+			break;				/* give none */
 	}
 	return NULL;
 }

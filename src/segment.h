@@ -61,7 +61,10 @@ typedef enum SourceRole
 	ROLE_ORDERS,
 	ROLE_RETURNS,
 	ROLE_ORDER_LINES,
-	ROLE_RETURN_LINES
+	ROLE_RETURN_LINES,
+	ROLE_POINTS,
+	ROLE_OFFERS,
+	ROLE_TAGS
 } SourceRole;
 
 /* why a standing changed, as written to segment.changes */

@@ -51,6 +51,9 @@ static const char *const role_names[] = {
 	[ROLE_RETURNS] = "returns",
 	[ROLE_ORDER_LINES] = "order_lines",
 	[ROLE_RETURN_LINES] = "return_lines",
+	[ROLE_POINTS] = "points",
+	[ROLE_OFFERS] = "offers",
+	[ROLE_TAGS] = "tags",
 };
 
 static const char *const field_names[] = {
@@ -89,7 +92,7 @@ segment_role_name(SourceRole role)
 const char *
 segment_role_names(void)
 {
-	return "customers, orders, returns, order_lines and return_lines";
+	return "customers, orders, returns, order_lines, return_lines, points, offers and tags";
 }
 
 /* False where no role bears the name. */
@@ -112,6 +115,33 @@ bool
 segment_is_lines(SourceRole role)
 {
 	return role == ROLE_ORDER_LINES || role == ROLE_RETURN_LINES;
+}
+
+/*
+ * Whether something is kept of the rows: then triggers follow them, and what is
+ * kept may be stale.  Rows of the other roles are only mapped, and read when
+ * somebody asks.
+ */
+bool
+segment_is_followed(SourceRole role)
+{
+	return role != ROLE_POINTS && role != ROLE_OFFERS && role != ROLE_TAGS;
+}
+
+/* An SQL literal: the array of the names of roles that are followed. */
+char *
+segment_followed_roles(void)
+{
+	StringInfoData literal;
+
+	initStringInfo(&literal);
+	for (int i = 0; i < lengthof(role_names); i++)
+	{
+		if (segment_is_followed((SourceRole) i))
+			appendStringInfo(&literal, "%s%s", literal.len ? "," : "'{", role_names[i]);
+	}
+	appendStringInfoString(&literal, "}'");
+	return literal.data;
 }
 
 /* The column of a source's view that holds a field. */
@@ -871,12 +901,17 @@ load(Oid attachments)
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
 	set->sources = palloc0(sizeof(Source) * Max(nrows, 1));
+	set->mapped = palloc0(sizeof(Source) * Max(nrows, 1));
 	for (uint64 i = 0; i < nrows; i++)
 	{
-		if (read_source(set, &set->sources[set->nsources], rows->vals[i], rows->tupdesc, namespace))
-			set->nsources++;
+		Source		source = {0};
+
+		if (!read_source(set, &source, rows->vals[i], rows->tupdesc, namespace))
+			continue;
+		if (segment_is_followed(source.role))
+			set->sources[set->nsources++] = source;
 		else
-			memset(&set->sources[set->nsources], 0, sizeof(Source));
+			set->mapped[set->nmapped++] = source;
 	}
 	find_counters_of_items(set);
 	AtEOXact_GUC(true, level);
@@ -896,17 +931,22 @@ free_plans(SPIPlanPtr *plans, int n)
 }
 
 static void
+free_source_plans(Source *sources, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		free_plans(sources[i].plans, SOURCE_PLANS);
+		for (int j = 0; j < sources[i].nlinks; j++)
+			free_plans(&sources[i].links[j].rows_plan, 1);
+	}
+}
+
+static void
 free_set(SourceSet *set)
 {
 	free_plans(set->plans, SET_PLANS);
-	for (int i = 0; i < set->nsources; i++)
-	{
-		Source	   *source = &set->sources[i];
-
-		free_plans(source->plans, SOURCE_PLANS);
-		for (int j = 0; j < source->nlinks; j++)
-			free_plans(&source->links[j].rows_plan, 1);
-	}
+	free_source_plans(set->sources, set->nsources);
+	free_source_plans(set->mapped, set->nmapped);
 	MemoryContextDelete(set->context);
 }
 
@@ -1044,6 +1084,16 @@ segment_source_column(const Source *source, const char *name)
 	return NULL;
 }
 
+/* Sources one after the other, those that are followed first; NULL after the last. */
+Source *
+segment_every_source(SourceSet *set, int i)
+{
+	if (i < set->nsources)
+		return &set->sources[i];
+	return i - set->nsources < set->nmapped ? &set->mapped[i - set->nsources] : NULL;
+}
+
+/* Any source, followed or only mapped. */
 Source *
 segment_source_by_id(SourceSet *set, int id)
 {
@@ -1051,6 +1101,11 @@ segment_source_by_id(SourceSet *set, int id)
 	{
 		if (set->sources[i].id == id)
 			return &set->sources[i];
+	}
+	for (int i = 0; i < set->nmapped; i++)
+	{
+		if (set->mapped[i].id == id)
+			return &set->mapped[i];
 	}
 	return NULL;
 }

@@ -138,9 +138,11 @@ typedef struct SourceSet
 	Datum	   *anonymous;
 	char	   *anonymous_sql;	/* literal of the array of anonymous keys */
 	bool		is_here;		/* the state belongs to this database: see segment.epoch */
-	int			newest;			/* greatest id of a source */
+	int			newest;			/* greatest id of a source that is followed */
 	int			nsources;
-	Source	   *sources;
+	Source	   *sources;		/* those that are followed, in order of their ids */
+	int			nmapped;
+	Source	   *mapped;			/* those that are not: see segment_is_followed() */
 	SPIPlanPtr	plans[SET_PLANS];
 } SourceSet;
 
@@ -154,8 +156,11 @@ extern const char *segment_role_name(SourceRole role);
 extern const char *segment_role_names(void);
 extern bool segment_role_by_name(const char *name, SourceRole *role);
 extern bool segment_is_lines(SourceRole role);
+extern bool segment_is_followed(SourceRole role);
+extern char *segment_followed_roles(void);
 extern const char *segment_field_column(SourceRole role, SourceField field);
 extern SourceField segment_ledger_field(const Source *source);
+extern Source *segment_every_source(SourceSet *set, int i);
 extern const SourceColumn *segment_source_column(const Source *source, const char *name);
 extern Source *segment_source_by_id(SourceSet *set, int id);
 extern Source *segment_customers_source(SourceSet *set);

@@ -22,11 +22,14 @@ SELECT set_eq(
 		'all_of(VARIADIC conditions segment.condition[])',
 		'any_of(VARIADIC conditions segment.condition[])',
 		'negate(condition segment.condition)',
-		'attach_customers("table" regclass, key text, name text, given_name text, phone text, email text, sex text, birth_date text, birth_day text, birth_month text, birth_year text, address text, country text, region text, city text, ward text, tags text, member_since text, added_at text, anonymous text[], counted_when text, at_zone text, watch regclass[], custom jsonb, fill boolean)',
-		'attach_orders("table" regclass, customer text, amount text, at text, key text, at_zone text, currency text, counted_when text, watch regclass[], items text, custom jsonb, fill boolean)',
+		'attach_customers("table" regclass, key text, name text, given_name text, phone text, email text, sex text, birth_date text, birth_day text, birth_month text, birth_year text, address text, country text, region text, city text, ward text, tags text, member_since text, added_at text, anonymous text[], counted_when text, at_zone text, watch regclass[], points text, custom jsonb, fill boolean)',
+		'attach_offers("table" regclass, customer text, offer text, at text, key text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
+		'attach_orders("table" regclass, customer text, amount text, at text, key text, at_zone text, currency text, counted_when text, watch regclass[], items text, channel text, custom jsonb, fill boolean)',
 		'attach_order_lines("table" regclass, order_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], orders regclass, custom jsonb, fill boolean)',
+		'attach_points("table" regclass, customer text, points text, at text, key text, at_zone text, valid_from text, expires_at text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
 		'attach_return_lines("table" regclass, return_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], returns regclass, custom jsonb, fill boolean)',
 		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass, items text, custom jsonb, fill boolean)',
+		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
 		'configure(timezone text, country_code text, currency text, money_unit numeric)',
 		'detach("table" regclass, role text)',
 		'recalculate()',
@@ -77,10 +80,10 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice',
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice',
 			'_row_changed', '_unseen')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate') $$,
-	'nobody but the owner may call anything until it is granted, except what views call for their readers what reads, compares and composes conditions, and triggers that the server clones for whoever makes a partition');
+	'nobody but the owner may call anything until it is granted, except what views call for their readers, what reads, compares and composes conditions, and triggers that the server clones for whoever makes a partition');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 	   WHERE c.relnamespace = 'segment'::regnamespace AND a.grantee <> c.relowner $$,

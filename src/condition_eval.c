@@ -1,0 +1,622 @@
+/*
+ * condition_eval.c
+ *		Whether a condition holds: pure.
+ *
+ * A bound condition, a vector of figures and the shop's clock go in, true or
+ * false comes out.  No table, no setting, no clock of the server is read, and
+ * nothing can raise over what is in the figures.
+ *
+ * Every clause is two-valued: on a missing value it does not hold, and a
+ * negative is the exact complement of its positive.
+ */
+#include "segment.h"
+
+#include "catalog/pg_type.h"
+#include "condition_eval.h"
+#include "miscadmin.h"
+#include "text_fold.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/fmgrprotos.h"
+
+typedef struct Evaluation
+{
+	const FigureValue *figures;
+	const Shop *shop;
+} Evaluation;
+
+static bool holds(const Evaluation *evaluation, const BoundNode *node);
+
+/* Whether an order of two values satisfies a comparison. */
+static bool
+satisfies(uint8 operator, int order)
+{
+	switch (operator)
+	{
+		case CONDITION_LT:
+			return order < 0;
+		case CONDITION_LE:
+			return order <= 0;
+		case CONDITION_GT:
+			return order > 0;
+		case CONDITION_GE:
+			return order >= 0;
+		default:
+			return order == 0;	/* != is negated by the caller */
+	}
+}
+
+/*
+ * Numbers.
+ */
+
+static Numeric
+read_number(const char *text)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+static int
+compare_numbers(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static int
+compare_with(Numeric number, const BoundValue *value)
+{
+	return compare_numbers(number, read_number(value->text));
+}
+
+static bool
+number_holds(const BoundNode *node, Numeric number)
+{
+	ListCell   *cell;
+
+	switch (node->kind)
+	{
+		case CONDITION_BETWEEN:
+			return compare_with(number, linitial(node->values)) >= 0 &&
+				compare_with(number, lsecond(node->values)) <= 0;
+		case CONDITION_IN:
+			foreach(cell, node->values)
+			{
+				if (compare_with(number, lfirst(cell)) == 0)
+					return true;
+			}
+			return false;
+		default:
+			return satisfies(node->detail, compare_with(number, linitial(node->values)));
+	}
+}
+
+/*
+ * Dates.
+ */
+
+/* A day that a value means; beyond the calendar it is infinite. */
+static DateADT
+day_of(const Evaluation *evaluation, const BoundValue *value)
+{
+	DateADT		day;
+
+	switch (value->kind)
+	{
+		case CONDITION_DAY:
+			return evaluation->shop->today + (DateADT) value->number;
+		case CONDITION_OFFSET:
+			if (segment_offset_day(evaluation->shop->today, value->offset, &day))
+				return day;
+			return value->offset.n < 0 ? DATEVAL_NOBEGIN : DATEVAL_NOEND;
+		default:
+			return (DateADT) value->number;
+	}
+}
+
+/* A date figure: its day in the shop, and its time of day where it is an instant. */
+typedef struct Moment
+{
+	DateADT		day;
+	Timestamp	local;			/* in the shop's zone */
+	bool		has_time;
+} Moment;
+
+static bool
+read_moment(const Evaluation *evaluation, const BoundNode *node, const FigureValue *figure, Moment *moment)
+{
+	if (!node->figure->instant)
+	{
+		moment->day = figure->date;
+		moment->has_time = false;
+		return !DATE_NOT_FINITE(figure->date);
+	}
+	moment->has_time = true;
+	moment->local = DatumGetTimestamp(DirectFunctionCall2(timestamptz_zone,
+														  CStringGetTextDatum(evaluation->shop->zone_name),
+														  TimestampTzGetDatum(figure->instant)));
+	return segment_day_of_instant(figure->instant, evaluation->shop->zone, &moment->day);
+}
+
+static int
+compare_moment(const Evaluation *evaluation, const Moment *moment, const FigureValue *figure, const BoundValue *value)
+{
+	DateADT		day;
+
+	if (value->kind == CONDITION_DATETIME)
+	{
+		/* the instant that the clock of the shop shows so */
+		TimestampTz at = DatumGetTimestampTz(DirectFunctionCall2(timestamp_zone,
+																 CStringGetTextDatum(evaluation->shop->zone_name),
+																 TimestampGetDatum(value->number)));
+
+		return figure->instant < at ? -1 : figure->instant > at;
+	}
+	day = day_of(evaluation, value);
+	return moment->day < day ? -1 : moment->day > day;
+}
+
+static bool
+date_holds(const Evaluation *evaluation, const BoundNode *node, const FigureValue *figure)
+{
+	Moment		moment;
+	ListCell   *cell;
+	DateADT		first,
+				last;
+
+	if (!read_moment(evaluation, node, figure, &moment))
+		return false;
+	switch (node->kind)
+	{
+		case CONDITION_BETWEEN:
+			return compare_moment(evaluation, &moment, figure, linitial(node->values)) >= 0 &&
+				compare_moment(evaluation, &moment, figure, lsecond(node->values)) <= 0;
+		case CONDITION_IN:
+			foreach(cell, node->values)
+			{
+				if (compare_moment(evaluation, &moment, figure, lfirst(cell)) == 0)
+					return true;
+			}
+			return false;
+		case CONDITION_DURING:
+			return segment_period_days(evaluation->shop->today, &node->period, &first, &last) &&
+				moment.day >= first && moment.day <= last;
+		default:
+			return satisfies(node->detail, compare_moment(evaluation, &moment, figure, linitial(node->values)));
+	}
+}
+
+/* A date of a clause on anniversaries, its year ignored: brought to a given year. */
+static DateADT
+in_year(DateADT date, int year)
+{
+	int			its_year,
+				month,
+				day;
+	DateADT		result;
+
+	if (segment_date_parts(date, &its_year, &month, &day) && segment_anniversary_in(month, day, year, &result))
+		return result;
+	return date;
+}
+
+static bool
+anniversary_within(const Moment *moment, DateADT from, DateADT to)
+{
+	int			year,
+				month,
+				day;
+	bool		result = false;
+
+	if (DATE_NOT_FINITE(from) || DATE_NOT_FINITE(to) || to < from ||
+		!segment_date_parts(moment->day, &year, &month, &day))
+		return false;
+	return segment_anniversary_between(month, day, from, to, &result) && result;
+}
+
+static bool
+anniversary_equals(const Evaluation *evaluation, const Moment *moment, const BoundValue *value, int this_year)
+{
+	DateADT		day = day_of(evaluation, value);
+
+	if (value->kind == CONDITION_DATE)
+		day = in_year(day, this_year);
+	return anniversary_within(moment, day, day);
+}
+
+static bool
+anniversary_holds(const Evaluation *evaluation, const BoundNode *node, const FigureValue *figure)
+{
+	Moment		moment;
+	DateADT		from,
+				to,
+				its;
+	int			this_year,
+				year,
+				month,
+				day;
+	ListCell   *cell;
+
+	if (!read_moment(evaluation, node, figure, &moment) ||
+		!segment_date_parts(evaluation->shop->today, &this_year, &month, &day))
+		return false;
+	switch (node->kind)
+	{
+		case CONDITION_DURING:
+			return segment_period_days(evaluation->shop->today, &node->period, &from, &to) &&
+				anniversary_within(&moment, from, to);
+		case CONDITION_IN:
+			foreach(cell, node->values)
+			{
+				if (anniversary_equals(evaluation, &moment, lfirst(cell), this_year))
+					return true;
+			}
+			return false;
+		case CONDITION_BETWEEN:
+			{
+				const BoundValue *first = linitial(node->values);
+				const BoundValue *last = lsecond(node->values);
+
+				from = day_of(evaluation, first);
+				to = day_of(evaluation, last);
+				if (first->kind == CONDITION_DATE)
+					from = in_year(from, this_year);
+				if (last->kind == CONDITION_DATE)
+				{
+					DateADT		given = to;
+
+					to = in_year(given, this_year);
+					if (to < from)
+						to = in_year(given, this_year + 1);
+				}
+				return anniversary_within(&moment, from, to);
+			}
+		default:
+			if (node->detail == CONDITION_EQ || node->detail == CONDITION_NE)
+				return anniversary_equals(evaluation, &moment, linitial(node->values), this_year);
+			from = day_of(evaluation, linitial(node->values));
+			if (((BoundValue *) linitial(node->values))->kind == CONDITION_DATE)
+				from = in_year(from, this_year);
+			if (!segment_date_parts(from, &year, &month, &day))
+				return false;
+			{
+				int			birth_year,
+							birth_month,
+							birth_day;
+
+				if (!segment_date_parts(moment.day, &birth_year, &birth_month, &birth_day) ||
+					!segment_anniversary_in(birth_month, birth_day, year, &its))
+					return false;
+			}
+			return satisfies(node->detail, its < from ? -1 : its > from);
+	}
+}
+
+/*
+ * Texts and lists.
+ */
+
+static text *
+fold(const char *value, bool unaccented)
+{
+	return unaccented ? segment_unaccent_text(value, (int) strlen(value))
+		: segment_fold_text(value, (int) strlen(value));
+}
+
+static bool
+same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* Whether a text holds another at its beginning, its end or anywhere. */
+static bool
+holds_text(ConditionKind kind, const text *value, const text *part)
+{
+	int			length = VARSIZE_ANY_EXHDR(value);
+	int			part_length = VARSIZE_ANY_EXHDR(part);
+	const char *data = VARDATA_ANY(value);
+	const char *wanted = VARDATA_ANY(part);
+
+	if (part_length > length)
+		return false;
+	if (kind == CONDITION_STARTS_WITH)
+		return memcmp(data, wanted, part_length) == 0;
+	if (kind == CONDITION_ENDS_WITH)
+		return memcmp(data + length - part_length, wanted, part_length) == 0;
+	for (int i = 0; i <= length - part_length; i++)
+	{
+		if (memcmp(data + i, wanted, part_length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+text_matches(const Evaluation *evaluation, const BoundNode *node, const char *value, const char *wanted)
+{
+	int			wanted_length = (int) strlen(wanted);
+	bool		whole = node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN;
+
+	if (node->figure->word->id == WORD_PHONE && node->kind != CONDITION_HAS_WORD)
+	{
+		text	   *number = segment_phone_text(value, (int) strlen(value), evaluation->shop->phones);
+		text	   *other = whole ? segment_phone_text(wanted, wanted_length, evaluation->shop->phones)
+			: segment_phone_pattern_text(wanted, wanted_length, evaluation->shop->phones);
+
+		return whole ? same_text(number, other) : holds_text(node->kind, number, other);
+	}
+	if (node->kind == CONDITION_HAS_WORD)
+		return segment_has_words_in(fold(value, node->unaccented), fold(wanted, node->unaccented));
+	if (whole)
+		return same_text(fold(value, node->unaccented), fold(wanted, node->unaccented));
+	return holds_text(node->kind, fold(value, node->unaccented), fold(wanted, node->unaccented));
+}
+
+static bool
+text_holds(const Evaluation *evaluation, const BoundNode *node, const char *value)
+{
+	ListCell   *cell;
+
+	foreach(cell, node->values)
+	{
+		if (text_matches(evaluation, node, value, ((BoundValue *) lfirst(cell))->text))
+			return true;
+	}
+	return false;
+}
+
+static bool
+element_matches(const BoundNode *node, const char *element, const BoundValue *value)
+{
+	ListCell   *cell;
+	char	   *key;
+
+	if (node->figure->word->id != WORD_REGION)
+		return same_text(fold(element, false), fold(value->text, false));
+	key = text_to_cstring(segment_region_text(element, (int) strlen(element)));
+	if (strcmp(key, text_to_cstring(segment_region_text(value->text, (int) strlen(value->text)))) == 0)
+		return true;
+	foreach(cell, value->also)
+	{
+		if (strcmp(key, lfirst(cell)) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+list_holds(const BoundNode *node, const FigureValue *figure)
+{
+	bool		all = node->kind == CONDITION_CONTAINS && node->detail == CONDITION_ALL;
+	ListCell   *cell;
+
+	foreach(cell, node->values)
+	{
+		bool		found = false;
+
+		for (int i = 0; i < figure->nelements && !found; i++)
+			found = figure->elements[i] != NULL && element_matches(node, figure->elements[i], lfirst(cell));
+		if (found != all)
+			return found;
+	}
+	return all;
+}
+
+/*
+ * Tiers.
+ */
+
+static int
+rank_of(const BoundLadder *ladder, const char *code)
+{
+	for (int i = 0; i < ladder->ntiers; i++)
+	{
+		if (strcmp(ladder->tiers[i].code, code) == 0)
+			return ladder->tiers[i].rank;
+	}
+	return -1;
+}
+
+static bool
+tier_holds(const BoundNode *node, const char *tier)
+{
+	const BoundLadder *ladder = node->figure->ladder;
+	int			rank = rank_of(ladder, tier);
+	ListCell   *cell;
+
+	if (node->kind == CONDITION_BETWEEN)
+		return rank >= rank_of(ladder, ((BoundValue *) linitial(node->values))->text) &&
+			rank <= rank_of(ladder, ((BoundValue *) lsecond(node->values))->text);
+	if (node->kind == CONDITION_COMPARE && node->detail != CONDITION_EQ && node->detail != CONDITION_NE)
+	{
+		int			other = rank_of(ladder, ((BoundValue *) linitial(node->values))->text);
+
+		return satisfies(node->detail, rank < other ? -1 : rank > other);
+	}
+	foreach(cell, node->values)
+	{
+		if (strcmp(tier, ((BoundValue *) lfirst(cell))->text) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The tier that the ladder's figure reaches, NULL for none. */
+static char *
+tier_reached(const BoundFigure *figure, const FigureValue *base)
+{
+	const BoundLadder *ladder = figure->ladder;
+	Numeric		value = base->isnull ? int64_to_numeric(0) : base->number;
+
+	if (!ladder->active)
+		return NULL;
+	for (int i = ladder->ntiers - 1; i >= 0; i--)
+	{
+		Numeric		minimum = read_number(ladder->tiers[i].min_value);
+
+		if (ladder->tiers[i].active &&
+			(compare_numbers(value, minimum) >= 0 ||
+			 (i == 0 && compare_numbers(minimum, int64_to_numeric(0)) == 0)))
+			return ladder->tiers[i].code;
+	}
+	return NULL;
+}
+
+/*
+ * Clauses.
+ */
+
+/* What a figure holds that is derived from what is stored: a copy. */
+static FigureValue
+derived(const Evaluation *evaluation, const BoundFigure *figure)
+{
+	FigureValue value = evaluation->figures[figure->slot];
+
+	if (figure->word->id == WORD_TIER)
+	{
+		value.text = tier_reached(figure, &evaluation->figures[figure->base->slot]);
+		value.isnull = value.text == NULL;
+	}
+	return value;
+}
+
+static bool
+is_absent(const BoundNode *node, const FigureValue *figure)
+{
+	if (figure->isnull)
+		return true;
+	if (node->type == VALUE_TEXT)
+		return VARSIZE_ANY_EXHDR(fold(figure->text, false)) == 0;
+	if (node->type == VALUE_LIST)
+	{
+		for (int i = 0; i < figure->nelements; i++)
+		{
+			if (figure->elements[i] != NULL && VARSIZE_ANY_EXHDR(fold(figure->elements[i], false)) > 0)
+				return false;
+		}
+		return true;
+	}
+	return false;
+}
+
+static bool
+compare_figures(const Evaluation *evaluation, const BoundNode *node, const FigureValue *figure)
+{
+	FigureValue other = derived(evaluation, node->other);
+	Numeric		number;
+
+	if (other.isnull)
+		return false;
+	if (node->type == VALUE_DATE)
+	{
+		DateADT		a,
+					b;
+		BoundNode	side = *node;
+		Moment		moment;
+
+		/* two instants are compared as such, else days */
+		if (node->figure->instant && node->other->instant)
+			return satisfies(node->detail, figure->instant < other.instant ? -1 : figure->instant > other.instant);
+		if (!read_moment(evaluation, &side, figure, &moment))
+			return false;
+		a = moment.day;
+		side.figure = node->other;
+		if (!read_moment(evaluation, &side, &other, &moment))
+			return false;
+		b = moment.day;
+		return satisfies(node->detail, a < b ? -1 : a > b);
+	}
+	number = other.number;
+	if (node->factor)
+		number = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(read_number(node->factor)),
+													 NumericGetDatum(number)));
+	return satisfies(node->detail, compare_numbers(figure->number, number));
+}
+
+static bool
+clause_holds(const Evaluation *evaluation, const BoundNode *node)
+{
+	FigureValue figure = derived(evaluation, node->figure);
+	bool		result;
+
+	if (node->kind == CONDITION_IS_NULL)
+		result = is_absent(node, &figure);
+	else if (figure.isnull)
+		result = false;
+	else if (node->other)
+		result = compare_figures(evaluation, node, &figure);
+	else if (node->anniversary)
+		result = anniversary_holds(evaluation, node, &figure);
+	else
+	{
+		switch (node->type)
+		{
+			case VALUE_NUMBER:
+				result = number_holds(node, figure.number);
+				break;
+			case VALUE_DATE:
+				result = date_holds(evaluation, node, &figure);
+				break;
+			case VALUE_BOOLEAN:
+				result = figure.boolean == (((BoundValue *) linitial(node->values))->number != 0);
+				break;
+			case VALUE_LIST:
+				result = list_holds(node, &figure);
+				break;
+			case VALUE_TIER:
+				result = tier_holds(node, figure.text);
+				break;
+			default:
+				result = text_holds(evaluation, node, figure.text);
+		}
+	}
+	return result != (node->negated != (node->kind == CONDITION_COMPARE && node->detail == CONDITION_NE));
+}
+
+static bool
+holds(const Evaluation *evaluation, const BoundNode *node)
+{
+	ListCell   *cell;
+
+	check_stack_depth();
+	switch (node->kind)
+	{
+		case CONDITION_TRUE:
+			return true;
+		case CONDITION_FALSE:
+			return false;
+		case CONDITION_NOT:
+			return !holds(evaluation, linitial(node->children));
+		case CONDITION_AND:
+			foreach(cell, node->children)
+			{
+				if (!holds(evaluation, lfirst(cell)))
+					return false;
+			}
+			return true;
+		case CONDITION_OR:
+			foreach(cell, node->children)
+			{
+				if (holds(evaluation, lfirst(cell)))
+					return true;
+			}
+			return false;
+		default:
+			return clause_holds(evaluation, node);
+	}
+}
+
+/*
+ * Whether a condition holds for the customer whose figures, by slot, are given.
+ * Allocates in the current context, which the caller resets.
+ */
+bool
+segment_condition_holds(const Bound *bound, const FigureValue *figures, const Shop *shop)
+{
+	Evaluation	evaluation = {.figures = figures, .shop = shop};
+
+	return holds(&evaluation, bound->root);
+}
