@@ -26,6 +26,10 @@ OBJS = \
 	src/classify.o \
 	src/ruleset.o \
 	src/source.o \
+	src/vocabulary.o \
+	src/bind.o \
+	src/condition_eval.o \
+	src/condition_sql.o \
 	src/stale.o \
 	src/row.o \
 	src/standing.o \
@@ -33,6 +37,7 @@ OBJS = \
 	src/fact.o \
 	src/ddl.o \
 	src/ladder.o \
+	src/preview.o \
 	src/attach.o \
 	src/segment.o
 

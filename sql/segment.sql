@@ -1318,6 +1318,15 @@ AS '$libdir/segment', 'segment_recalculate_customers'$$, key_type);
 	EXECUTE format($$COMMENT ON FUNCTION segment.recalculate_customers(%1$s[]) IS 'compute figures and tiers of the named customers again; returns how many were not right'$$, key_type);
 
 	EXECUTE format($$
+CREATE FUNCTION segment.preview(condition segment.condition, at timestamptz DEFAULT NULL, max_rows bigint DEFAULT NULL,
+	OUT customer_id %1$s, OUT name text, OUT phone text, OUT email text, OUT figures jsonb)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_preview'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) IS 'who satisfies a condition, now or at another instant, with the figures that it names; personal columns under the reader''s own rights';
+
+	EXECUTE format($$
 CREATE FUNCTION segment.verify(OUT customer_id %1$s, OUT figure text, OUT stored text, OUT expected text)
 RETURNS SETOF record
 LANGUAGE c STABLE
@@ -1357,7 +1366,7 @@ BEGIN
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -1439,7 +1448,7 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();
@@ -1484,6 +1493,34 @@ END
 $function$;
 REVOKE ALL ON FUNCTION segment.upgrade() FROM PUBLIC;
 COMMENT ON FUNCTION segment.upgrade() IS 'after ALTER EXTENSION segment UPDATE: bring tables, views and triggers that attaching made to the new version';
+
+-- conditions asked of a shop
+
+CREATE FUNCTION segment.to_sql(condition segment.condition, at timestamptz DEFAULT NULL) RETURNS text
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_to_sql';
+REVOKE ALL ON FUNCTION segment.to_sql(segment.condition, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment.to_sql(segment.condition, timestamptz) IS 'the SELECT of customers'' keys over the shop''s own tables that defines what a condition means, now or at another instant';
+
+CREATE FUNCTION segment.preview_count(condition segment.condition, at timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_preview_count';
+REVOKE ALL ON FUNCTION segment.preview_count(segment.condition, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment.preview_count(segment.condition, timestamptz) IS 'how many customers satisfy a condition, now or at another instant';
+
+CREATE FUNCTION segment._figures(
+	OUT name text, OUT event text, OUT type text, OUT operators text[], OUT english text, OUT vietnamese text,
+	OUT available boolean, OUT missing text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_figures';
+COMMENT ON FUNCTION segment._figures() IS 'names of the condition language and what each needs here (internal)';
+
+CREATE VIEW segment.figures AS
+	SELECT f.name, f.event, f.type, f.operators, f.english, f.vietnamese, f.available, f.missing
+	FROM segment._figures() f;
+REVOKE ALL ON segment.figures FROM PUBLIC;
+COMMENT ON VIEW segment.figures IS 'what conditions can ask here: names, or fields of an event, with type, operators, labels, and what is to be mapped where nothing feeds them yet';
 
 -- what is attached, and whether it can be trusted
 

@@ -128,8 +128,8 @@ segment_custom_source(SourceSet *set, Narrowing event, const char *column)
 }
 
 /* The type of a mapped column; instant tells dates that are days of instants. */
-static ValueType
-type_of_column(const SourceColumn *column, bool *instant)
+ValueType
+segment_column_type(const SourceColumn *column, bool *instant)
 {
 	*instant = column->type == TIMESTAMPTZOID;
 	switch (column->type)
@@ -182,8 +182,8 @@ is_fed_by_column(SourceSet *set, const Word *word)
 }
 
 /* What must be mapped for a word to be fed; NULL where it is. */
-static const char *
-missing_feed(SourceSet *set, const Word *word)
+const char *
+segment_missing_feed(SourceSet *set, const Word *word)
 {
 	if (is_fed_by_column(set, word))
 		return NULL;
@@ -452,7 +452,7 @@ bind_custom(Binder *binder, const ConditionNode *node)
 				   "Only what adds up events can: amount_spent(date >= -30d).");
 	figure->word = &custom;
 	figure->column = name;
-	figure->type = type_of_column(segment_source_column(source, name), &figure->instant);
+	figure->type = segment_column_type(segment_source_column(source, name), &figure->instant);
 	figure->text = segment_condition_node_text(node);
 	return share_figure(binder, figure);
 }
@@ -470,7 +470,7 @@ refuse_unfed(Binder *binder, const ConditionNode *node, const Word *word)
 		bind_error(node, ERRCODE_FEATURE_NOT_SUPPORTED,
 				   psprintf("\"%s\" is known to Shopify's own platform only", word->name),
 				   "No table of a shop can feed it; leave the clause out.");
-	missing = missing_feed(binder->set, word);
+	missing = segment_missing_feed(binder->set, word);
 	if (missing != NULL)
 		bind_error(node, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   psprintf("nothing feeds \"%s\" here", word->name), missing);
@@ -999,7 +999,7 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 		source = segment_custom_source(binder->set, event, name);
 		if (source == NULL)
 			unknown_field(clause, event_name, event, asked.what);
-		asked.type = type_of_column(segment_source_column(source, name), &asked.instant);
+		asked.type = segment_column_type(segment_source_column(source, name), &asked.instant);
 	}
 	node = bind_asked(binder, clause, &asked, figure.detail);
 	node->field = name;

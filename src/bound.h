@@ -109,6 +109,8 @@ typedef struct Shop
 
 extern Bound *segment_bind(SourceSet *set, const Condition *condition);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
+extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
+extern const char *segment_missing_feed(SourceSet *set, const Word *word);
 extern bool segment_roles_of_event(Narrowing event, SourceRole role);
 
 #endif							/* SEGMENT_BOUND_H */

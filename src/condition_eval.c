@@ -469,17 +469,39 @@ tier_reached(const BoundFigure *figure, const FigureValue *base)
  * Clauses.
  */
 
+static char *
+text_or_null(const text *value)
+{
+	return value ? text_to_cstring(value) : NULL;
+}
+
 /* What a figure holds that is derived from what is stored: a copy. */
 static FigureValue
 derived(const Evaluation *evaluation, const BoundFigure *figure)
 {
 	FigureValue value = evaluation->figures[figure->slot];
 
-	if (figure->word->id == WORD_TIER)
+	switch (figure->word->id)
 	{
-		value.text = tier_reached(figure, &evaluation->figures[figure->base->slot]);
-		value.isnull = value.text == NULL;
+		case WORD_TIER:
+			value.text = tier_reached(figure, &evaluation->figures[figure->base->slot]);
+			break;
+		case WORD_GIVEN_NAME:
+			if (!value.isnull && !value.derived)
+				value.text = text_or_null(segment_given_name_text(value.text, (int) strlen(value.text), false));
+			break;
+		case WORD_EMAIL_DOMAIN:
+			if (!value.isnull)
+				value.text = text_or_null(segment_email_domain_text(value.text, (int) strlen(value.text)));
+			break;
+		case WORD_SEX:
+			if (!value.isnull)
+				value.text = unconstify(char *, segment_sex_name(value.text, (int) strlen(value.text)));
+			break;
+		default:
+			return value;
 	}
+	value.isnull = value.text == NULL;
 	return value;
 }
 
@@ -607,6 +629,15 @@ holds(const Evaluation *evaluation, const BoundNode *node)
 		default:
 			return clause_holds(evaluation, node);
 	}
+}
+
+/* A figure as conditions see it: derived from what is stored where it is. */
+FigureValue
+segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop)
+{
+	Evaluation	evaluation = {.figures = figures, .shop = shop};
+
+	return derived(&evaluation, bound->figures[slot]);
 }
 
 /*

@@ -12,6 +12,7 @@
 typedef struct FigureValue
 {
 	bool		isnull;
+	bool		derived;		/* given_name that has a column of its own */
 	Numeric		number;			/* VALUE_NUMBER */
 	char	   *text;			/* VALUE_TEXT, VALUE_TIER */
 	bool		boolean;
@@ -21,6 +22,7 @@ typedef struct FigureValue
 	char	  **elements;
 } FigureValue;
 
+extern FigureValue segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
 extern bool segment_condition_holds(const Bound *bound, const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_EVAL_H */

@@ -32,6 +32,7 @@ typedef struct SqlWriter
 	SourceSet  *set;
 	const Bound *bound;
 	const Shop *shop;
+	bool		raw;			/* texts as they are stored */
 } SqlWriter;
 
 /*
@@ -592,6 +593,19 @@ is_negative(const BoundNode *node)
 	return node->negated != (node->kind == CONDITION_COMPARE && node->detail == CONDITION_NE);
 }
 
+/* Two dates of a customer: instants as such, else as days of the shop. */
+static char *
+compare_dates(const SqlWriter *writer, const BoundNode *node, const char *expr, const char *other)
+{
+	const char *local = psprintf(" AT TIME ZONE %s)::date", sql_text(writer->shop->zone_name));
+
+	if (node->figure->instant == node->other->instant)
+		return psprintf("%s %s %s", expr, operator_sql(node->detail), other);
+	return psprintf("%s %s %s",
+					node->figure->instant ? psprintf("(%s%s", expr, local) : expr, operator_sql(node->detail),
+					node->other->instant ? psprintf("(%s%s", other, local) : other);
+}
+
 /* A clause over an expression; positive: NULL is as good as false. */
 static char *
 clause_sql(const SqlWriter *writer, const BoundNode *node, const char *expr, const char *other, bool positive)
@@ -603,7 +617,9 @@ clause_sql(const SqlWriter *writer, const BoundNode *node, const char *expr, con
 		sql = absent_sql(node, expr);
 		return node->negated ? psprintf("NOT (%s)", sql) : sql;
 	}
-	if (other != NULL)
+	if (other != NULL && node->type == VALUE_DATE)
+		sql = compare_dates(writer, node, expr, other);
+	else if (other != NULL)
 		sql = psprintf("%s %s %s%s", expr, operator_sql(node->detail),
 					   node->factor ? psprintf("%s * ", node->factor) : "", other);
 	else
@@ -1056,10 +1072,16 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 		case WORD_GIVEN_NAME:
 			if (segment_source_column(segment_customers_source(writer->set), "given_name"))
 				return "c.given_name";
+			if (writer->raw)
+				return "c.name";
 			return "(SELECT x.word FROM unnest(segment.words(c.name)) WITH ORDINALITY AS x(word, n) ORDER BY x.n DESC LIMIT 1)";
 		case WORD_EMAIL_DOMAIN:
+			if (writer->raw)
+				return "c.email";
 			return "nullif(substring(segment.fold(c.email) FROM '@([^@]*)$'), '')";
 		case WORD_SEX:
+			if (writer->raw)
+				return "c.sex";
 			return "CASE WHEN segment.fold(c.sex) IN ('f', 'female', 'nữ', 'nu') THEN 'female'"
 				" WHEN segment.fold(c.sex) IN ('m', 'male', 'nam') THEN 'male' END";
 		case WORD_BIRTH_DATE:
@@ -1109,6 +1131,8 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 				return "CASE WHEN c.points > '-Infinity' AND c.points < 'Infinity' THEN c.points ELSE 0 END";
 			return psprintf("COALESCE(%s.total, 0)", f);
 		case WORD_TIER:
+			if (writer->raw)
+				return "NULL::text";
 			return tier_sql(figure->ladder, figure_sql(writer, figure->base));
 		default:
 			return psprintf("COALESCE(%s.total, 0)", f);
@@ -1145,15 +1169,14 @@ points_rows_sql(const SqlWriter *writer, bool *expires)
 	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
 	{
 		Source	   *source = segment_every_source(writer->set, i);
-		bool		from = segment_source_column(source, "valid_from") != NULL;
-		bool		until = segment_source_column(source, "expires_at") != NULL;
+		const SourceColumn *from = segment_source_column(source, "valid_from");
+		const SourceColumn *until = segment_source_column(source, "expires_at");
 
 		if (source->role != ROLE_POINTS)
 			continue;
-		*expires |= from || until;
-		appendStringInfo(&sql, "%sSELECT e.customer::%s AS customer, e.points, e.at, %s AS valid_from, %s AS expires_at"
+		*expires |= !from->is_null || !until->is_null;
+		appendStringInfo(&sql, "%sSELECT e.customer::%s AS customer, e.points, e.at, e.valid_from, e.expires_at"
 						 " FROM %s e WHERE e.counts", sql.len > 0 ? " UNION ALL " : "", writer->set->key_type_name,
-						 from ? "e.valid_from" : "NULL::timestamptz", until ? "e.expires_at" : "NULL::timestamptz",
 						 source->mapping_sql);
 	}
 	return sql.data;
@@ -1356,48 +1379,15 @@ segment_condition_select(SourceSet *set, const Bound *bound, const Shop *shop)
 	return sql.data;
 }
 
-/* The figure as a reader sees it in a preview. */
-static char *
-shown_figure(const SqlWriter *writer, const BoundFigure *figure)
-{
-	char	   *sql = figure_sql(writer, figure);
-
-	if (figure->type == VALUE_DATE && figure->instant)
-		return psprintf("(%s AT TIME ZONE %s)::date", sql, sql_text(writer->shop->zone_name));
-	return sql;
-}
-
 /*
- * Keys and figures (as one jsonb) of those who satisfy a condition.  Figures of
- * personal columns are left out: who reads them reads them by own right.
+ * Keys and the vector of figures of every customer, for evaluation elsewhere.
+ * What is derived from a stored text is left to the evaluation, so that nothing
+ * but the points' balance asks for a right on the schema "segment".
  */
-char *
-segment_condition_rows(SourceSet *set, const Bound *bound, const Shop *shop)
-{
-	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop};
-	StringInfoData sql;
-	const char *separator = "";
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT c.key::%s, jsonb_build_object(", set->key_type_name);
-	for (int i = 0; i < bound->nfigures; i++)
-	{
-		if (bound->figures[i]->word->column != NULL || bound->figures[i]->word->id == WORD_CUSTOM)
-			continue;
-		appendStringInfo(&sql, "%s%s::text, %s", separator, sql_text(bound->figures[i]->text),
-						 shown_figure(&writer, bound->figures[i]));
-		separator = ", ";
-	}
-	appendStringInfoChar(&sql, ')');
-	append_customers(&sql, &writer, true);
-	return sql.data;
-}
-
-/* Keys and the vector of figures of every customer, for evaluation elsewhere. */
 char *
 segment_figures_select(SourceSet *set, const Bound *bound, const Shop *shop)
 {
-	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop};
+	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop, .raw = true};
 	StringInfoData sql;
 
 	initStringInfo(&sql);

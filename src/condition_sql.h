@@ -8,7 +8,6 @@
 #include "bound.h"
 
 extern char *segment_condition_select(SourceSet *set, const Bound *bound, const Shop *shop);
-extern char *segment_condition_rows(SourceSet *set, const Bound *bound, const Shop *shop);
 extern char *segment_figures_select(SourceSet *set, const Bound *bound, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_SQL_H */

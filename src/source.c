@@ -602,7 +602,8 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 		Node	   *expr = (Node *) entry->expr;
 
 		source->columns[source->ncolumns].name = pstrdup(entry->resname);
-		source->columns[source->ncolumns++].type = exprType(expr);
+		source->columns[source->ncolumns].type = exprType(expr);
+		source->columns[source->ncolumns++].is_null = IsA(expr, Const) && ((Const *) expr)->constisnull;
 
 		for (i = 0; i < FIELD_COUNT; i++)
 		{

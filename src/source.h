@@ -95,6 +95,7 @@ typedef struct SourceColumn
 {
 	char	   *name;
 	Oid			type;
+	bool		is_null;		/* nothing was given for it */
 } SourceColumn;
 
 typedef struct Source

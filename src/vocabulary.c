@@ -7,7 +7,7 @@
  */
 #include "segment.h"
 
-#include "utils/builtins.h"
+#include "utils/varlena.h"
 #include "vocabulary.h"
 
 static const Word words[] = {
