@@ -139,12 +139,13 @@ SELECT length(string_agg('a' || i || ' = ' || i, CASE i % 2 WHEN 0 THEN ' AND ' 
 SELECT length((repeat('(a = 1 AND (b = 2 OR ', 5000) || 'c = 3' || repeat('))', 5000))::condition::text);
 SELECT length((repeat('NOT (a = 1 AND ', 10000) || 'b = 2' || repeat(')', 10000))::condition::text);
 SELECT (repeat('(', 100000) || 'a = 1' || repeat(')', 100000))::condition;
+SELECT repeat('(', 5000000)::condition;
 SELECT repeat('(', 10000000)::condition;
 SELECT (repeat('NOT (a = 1 AND ', 100000) || 'b = 2' || repeat(')', 100000))::condition;
-SELECT ('a = ''' || repeat('x', 17000000) || '''')::condition;
+SELECT ('a = ''' || repeat('x', 9000000) || '''')::condition;
 -- a long one can be cancelled
 SET statement_timeout = '50ms';
-SELECT length(('x in (' || repeat('1,', 5000000) || '1)')::condition::text);
+SELECT length(('x in (' || repeat('1,', 2500000) || '1)')::condition::text);
 RESET statement_timeout;
 
 SET client_min_messages = warning;
