@@ -237,15 +237,18 @@ segment_condition_not(ConditionItem *item)
 static bool
 is_blank(const char *text)
 {
-	const char *c = text;
+	const unsigned char *c = (const unsigned char *) text;
 
 	for (;;)
 	{
-		c += strspn(c, " \t\n\r\f\v");
-		if (strncmp(c, "\xc2\xa0", 2) == 0)
-			c += 2;
-		else if (strncmp(c, "\xe3\x80\x80", 3) == 0)
-			c += 3;
+		if (*c == ' ' || (*c >= '\t' && *c <= '\r'))
+			c++;
+		else if (c[0] == 0xc2 && c[1] == 0xa0)
+			c += 2;				/* no-break space */
+		else if (c[0] == 0xe2 && c[1] == 0x80 && (c[2] <= 0x8b || c[2] == 0xaf))
+			c += 3;				/* spaces of various widths */
+		else if (c[0] == 0xe3 && c[1] == 0x80 && c[2] == 0x80)
+			c += 3;				/* ideographic space */
 		else
 			return *c == '\0';
 	}
