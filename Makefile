@@ -45,7 +45,7 @@ OBJS = \
 DEMO_DATA := $(DATA)
 override DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
-DOCS := $(wildcard doc/segment.md)
+DOCS := $(wildcard doc/segment.md doc/conditions.md)
 
 PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
@@ -98,7 +98,7 @@ ISOLATION = \
 # Tests that need at least this major version; an older server leaves them out
 # and `make test` counts them as skipped.
 REGRESS_15 = merge merge_partitions
-REGRESS_16 =
+REGRESS_16 = condition_soft_errors
 REGRESS_17 =
 REGRESS_18 =
 

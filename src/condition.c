@@ -156,12 +156,26 @@ segment_condition_item(ConditionKind kind, int32 at)
 	return item;
 }
 
+/* With room for a text behind it: one allocation, since there may be millions. */
+static ConditionItem *
+text_item(ConditionKind kind, int room, int32 at)
+{
+	ConditionItem *item = palloc(sizeof(ConditionItem) + room);
+
+	memset(item, 0, sizeof(ConditionItem));
+	item->kind = kind;
+	item->at = at;
+	item->text = (char *) (item + 1);
+	return item;
+}
+
 ConditionItem *
 segment_condition_string(const char *text, int length, int32 at)
 {
-	ConditionItem *item = segment_condition_item(CONDITION_TEXT, at);
+	ConditionItem *item = text_item(CONDITION_TEXT, length + 1, at);
 
-	item->text = pnstrdup(text, length);
+	memcpy(item->text, text, length);
+	item->text[length] = '\0';
 	item->length = length;
 	return item;
 }
@@ -223,15 +237,18 @@ segment_condition_not(ConditionItem *item)
 static bool
 is_blank(const char *text)
 {
-	const char *c = text;
+	const unsigned char *c = (const unsigned char *) text;
 
 	for (;;)
 	{
-		c += strspn(c, " \t\n\r\f\v");
-		if (strncmp(c, "\xc2\xa0", 2) == 0)
-			c += 2;
-		else if (strncmp(c, "\xe3\x80\x80", 3) == 0)
-			c += 3;
+		if (*c == ' ' || (*c >= '\t' && *c <= '\r'))
+			c++;
+		else if (c[0] == 0xc2 && c[1] == 0xa0)
+			c += 2;				/* no-break space */
+		else if (c[0] == 0xe2 && c[1] == 0x80 && (c[2] <= 0x8b || c[2] == 0xaf))
+			c += 3;				/* spaces of various widths */
+		else if (c[0] == 0xe3 && c[1] == 0x80 && c[2] == 0x80)
+			c += 3;				/* ideographic space */
 		else
 			return *c == '\0';
 	}
@@ -571,13 +588,13 @@ segment_condition_old_clause(ConditionReader *reader, ConditionItem *clause)
 ConditionItem *
 segment_condition_number(ConditionReader *reader, const char *text, int length, int32 at)
 {
-	ConditionItem *item = segment_condition_item(CONDITION_NUMBER, at);
+	ConditionItem *item = text_item(CONDITION_NUMBER, length + 3, at);
 	const char *end = text + length;
 	bool		negative = *text == '-';
 	char	   *to;
 	char	   *point;
 
-	item->text = to = palloc(length + 3);
+	to = item->text;
 	if (*text == '-' || *text == '+')
 		text++;
 	while (text < end && (*text == '0' || *text == '_'))
@@ -916,7 +933,7 @@ segment_condition_flatten(ConditionReader *reader, ConditionItem *root)
 	if (out.len > CONDITION_MAX_LENGTH / 2 && strlen(segment_condition_text(condition)) > CONDITION_MAX_LENGTH)
 	{
 		segment_condition_fault(reader, ERRCODE_PROGRAM_LIMIT_EXCEEDED, 0, 0, "condition is too long",
-								"A condition is at most 16 MB of text.");
+								"A condition is at most 8 MB of text.");
 		return NULL;
 	}
 	return condition;

@@ -108,7 +108,7 @@ typedef struct Condition
 #define CONDITION_WIRE_VERSION		1	/* of recv and send */
 
 /* The canonical text of a condition is never longer than this. */
-#define CONDITION_MAX_LENGTH		(16 * 1024 * 1024)
+#define CONDITION_MAX_LENGTH		(8 * 1024 * 1024)
 
 #define DatumGetConditionP(d)		((Condition *) PG_DETOAST_DATUM(d))
 #define PG_GETARG_CONDITION_P(n)	DatumGetConditionP(PG_GETARG_DATUM(n))

@@ -91,7 +91,7 @@ static JsonbValue *write_group(JsonbParseState **state, const ConditionNode *nod
  * Reading
  */
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 refuse(ConditionReader *reader, int sqlstate, const char *message, const char *hint)
 {
 	segment_condition_fault(reader, sqlstate, 0, 0, message, hint);
@@ -126,7 +126,7 @@ leave(ConditionReader *reader, int length)
 	reader->path->data[length] = '\0';
 }
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 refuse_member(ConditionReader *reader, const char *name, const char *message, const char *hint)
 {
 	enter(reader, name);

@@ -48,6 +48,11 @@
 #define SOFT_ERROR_OCCURRED(context) ((void) (context), false)
 #endif
 
+/* From 18 on; it goes before everything else of a declaration. */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 #if PG_VERSION_NUM >= 170000
 #define my_local_xid() (MyProc->vxid.lxid)
 #else

@@ -26,7 +26,7 @@ END $$;
 
 -- comparisons
 SELECT read('amount_spent >= 5_000_000 AND last_order_date < -90d');
-SELECT read(v) FROM unnest(ARRAY['a = 1', 'a != 1', 'a <> 1', 'a < 1', 'a <= 1', 'a > 1', 'a>=1', E'a\n=\t1', 'a = 1 -- a comment', E'-- first\na = 1']) v;
+SELECT read(v) FROM unnest(ARRAY['a = 1', 'a != 1', 'a <> 1', 'a < 1', 'a <= 1', 'a > 1', 'a>=1', E'a\n=\t1', 'a = 1 -- a comment', 'a = 5--c', E'a--c\n=-5', E'-- first\na = 1']) v;
 SELECT read('amount_returned > 0.3 * amount_ordered');
 SELECT read('last_order_date >= member_since AND points > 1 * items_bought AND a > -0.50 * b(x = 1)');
 
@@ -90,7 +90,7 @@ SELECT fault(v) FROM unnest(ARRAY['', '   ', '-- nothing', 'amount_spent', 'amou
 	'a IS 5', 'a NOT = 1', 'name STARTS ''a''', 'amount_spent() > 1', 'amount_spent(date) > 1']) v;
 -- what is meant is told
 SELECT fault(v) FROM unnest(ARRAY['a = NULL', 'a != NULL', 'a == 1', 'a => 1', 'a = 1 && b = 2', 'a = 1 || b = 2', 'a ≥ 1', 'a = "x"', 'a = ‘x’', 'a = ''abc', 'a = ''abc\', 'a = 1;', 'a # 1', 'a ! b',
-	'tags CONTAINS vip', 'name LIKE ''a%''', 'amount spent > 1', 'a = 1 b = 2', 'd >= 30d', 'd = 31/12/2026', 'd = 2026-1-5', 'd = 2026-01-31T10:00:00Z', 'a = 1e5', 'a = 1.', 'a = 5abc', 'a = 1,000', '5 > a',
+	'tags CONTAINS vip', 'name LIKE ''a%''', 'amount spent > 1', 'a = 1 b = 2', 'd >= 30d', 'd = 31/12/2026', 'd = 2026-1-5', 'd = 2026-01-31T10:00:00Z', 'a = 1e5', 'a = 1.', 'a = 5abc', 'a = 1,000', 'a = - 5', 'd >= today - 30d', '5 > a',
 	'd = last_month', 'custom.nick-name = 1', '_a = 1']) v;
 -- what does not exist
 SELECT fault(v) FROM unnest(ARRAY['d = 2026-02-30', 'd = 2026-13-01', 'd = 0000-01-01', 'd = 1900-02-29', 'd = 2026-01-31T24:00:00', 'd = 2026-01-31T10:60:00', 'd = 2026-01-31T10:00:00.1234567',
@@ -98,7 +98,7 @@ SELECT fault(v) FROM unnest(ARRAY['d = 2026-02-30', 'd = 2026-13-01', 'd = 0000-
 SELECT regexp_replace(fault('a = ' || repeat('9', 131073)), '9{100,}', '9...');
 SELECT fault('a = 0.' || repeat('0', 16383) || '1') ~ 'number is out of range';
 -- what can never hold
-SELECT fault(v) FROM unnest(ARRAY['name = ''''', 'name != ''  ''', 'name IN (''a'', '''')', 'name NOT IN ('''')', 'name CONTAINS ''''', 'name HAS WORD ANY (''a'', '' '')', ''''' = 1',
+SELECT fault(v) FROM unnest(ARRAY['name = ''''', 'name != ''  ''', 'name IN (''a'', '''')', 'name NOT IN ('''')', U&'name = ''\00A0\3000\2003 ''', 'name CONTAINS ''''', 'name HAS WORD ANY (''a'', '' '')', ''''' = 1',
 	'a BETWEEN 5 AND 3', 'a BETWEEN 5 AND -5', 'a BETWEEN 10 AND 9.99', 'a NOT BETWEEN 0.10 AND 0.09', 'd BETWEEN 2026-02-01 AND 2026-01-31', 'd BETWEEN -1d AND -2d', 'd BETWEEN today AND yesterday', 'd BETWEEN tomorrow AND -1d',
 	'orders_placed MATCHES (channel = '''')']) v;
 -- what stands where it cannot
@@ -139,12 +139,13 @@ SELECT length(string_agg('a' || i || ' = ' || i, CASE i % 2 WHEN 0 THEN ' AND ' 
 SELECT length((repeat('(a = 1 AND (b = 2 OR ', 5000) || 'c = 3' || repeat('))', 5000))::condition::text);
 SELECT length((repeat('NOT (a = 1 AND ', 10000) || 'b = 2' || repeat(')', 10000))::condition::text);
 SELECT (repeat('(', 100000) || 'a = 1' || repeat(')', 100000))::condition;
+SELECT repeat('(', 5000000)::condition;
 SELECT repeat('(', 10000000)::condition;
 SELECT (repeat('NOT (a = 1 AND ', 100000) || 'b = 2' || repeat(')', 100000))::condition;
-SELECT ('a = ''' || repeat('x', 17000000) || '''')::condition;
+SELECT ('a = ''' || repeat('x', 9000000) || '''')::condition;
 -- a long one can be cancelled
 SET statement_timeout = '50ms';
-SELECT length(('x in (' || repeat('1,', 5000000) || '1)')::condition::text);
+SELECT length(('x in (' || repeat('1,', 2500000) || '1)')::condition::text);
 RESET statement_timeout;
 
 SET client_min_messages = warning;
