@@ -194,23 +194,23 @@ CREATE CAST (jsonb AS segment.condition) WITH FUNCTION segment._condition_from_j
 COMMENT ON CAST (jsonb AS segment.condition) IS 'a rule tree of react-querybuilder, read';
 
 -- how texts are compared
+--
+-- PUBLIC may execute what is pure and has no underscore: whoever inserts a row
+-- runs the functions of its table's indexes and generated columns.
 
 CREATE FUNCTION segment.fold(text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_fold';
-REVOKE ALL ON FUNCTION segment.fold(text) FROM PUBLIC;
 COMMENT ON FUNCTION segment.fold(text) IS 'the spelling that texts are compared by: NFC, lower case, one place for tone marks, single spaces; the same in every database locale';
 
 CREATE FUNCTION segment.unaccent(text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_unaccent';
-REVOKE ALL ON FUNCTION segment.unaccent(text) FROM PUBLIC;
 COMMENT ON FUNCTION segment.unaccent(text) IS 'the fold without accents: marks removed, đ read as d';
 
 CREATE FUNCTION segment.words(text) RETURNS text[]
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_words';
-REVOKE ALL ON FUNCTION segment.words(text) FROM PUBLIC;
 COMMENT ON FUNCTION segment.words(text) IS 'words of the folded text in order: runs of letters, marks and digits';
 
 CREATE FUNCTION segment._has_words(value text, words text) RETURNS boolean
@@ -242,13 +242,11 @@ COMMENT ON FUNCTION segment._sex(text) IS 'female or male, NULL for whatever can
 CREATE FUNCTION segment.phone(number text, rules jsonb) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_phone';
-REVOKE ALL ON FUNCTION segment.phone(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION segment.phone(text, jsonb) IS 'a phone number as national digits, by the rules given; empty without digits';
 
 CREATE FUNCTION segment.phone_pattern(pattern text, rules jsonb) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_phone_pattern';
-REVOKE ALL ON FUNCTION segment.phone_pattern(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION segment.phone_pattern(text, jsonb) IS 'the beginning of a phone number as national digits: only + or 00 with the country code become 0';
 
 CREATE TABLE segment.phone_rules (
@@ -315,7 +313,6 @@ COMMENT ON FUNCTION segment._phone_rules_of(text) IS 'rules of a country as segm
 CREATE FUNCTION segment.region(text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_region';
-REVOKE ALL ON FUNCTION segment.region(text) FROM PUBLIC;
 COMMENT ON FUNCTION segment.region(text) IS 'the spelling that regions are compared by: the fold without Tỉnh, Thành phố, TP. in front';
 
 CREATE TABLE segment.region_aliases (

@@ -13,7 +13,7 @@ DO $$ BEGIN
 	PERFORM segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at');
 END $$;
 
-SELECT plan(19);
+SELECT plan(21);
 
 SELECT set_eq(
 	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
@@ -32,12 +32,20 @@ SELECT set_eq(
 		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
 		'configure(timezone text, country_code text, currency text, money_unit numeric)',
 		'detach("table" regclass, role text)',
+		'fold(text)',
+		'load_phone_rules(country_code text)',
+		'load_region_aliases(set_name text)',
+		'phone(number text, rules jsonb)',
+		'phone_pattern(pattern text, rules jsonb)',
 		'recalculate()',
 		'recalculate_customers(customer_ids bigint[])',
 		'recalculate_in_batches(IN batch_size integer)',
+		'region(text)',
 		'status(OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)',
+		'unaccent(text)',
 		'upgrade()',
-		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)'
+		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)',
+		'words(text)'
 	],
 	'public functions are these; whatever is added must be listed here and in the reference');
 
@@ -45,7 +53,7 @@ SELECT set_eq(
 	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
 	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
 	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
-		  'customers (view)', 'epoch', 'facts', 'former_tiers', 'ladders', 'left_out', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
+		  'customers (view)', 'epoch', 'facts', 'former_tiers', 'ladders', 'left_out', 'phone_rules', 'region_aliases', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
 		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
 		  'tier_sizes (view)', 'tiers'],
 	'tables, views and sequences are these');
@@ -82,7 +90,8 @@ SELECT is_empty(
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
 		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice',
 			'_row_changed', '_unseen')
-		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate') $$,
+		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
+			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
 	'nobody but the owner may call anything until it is granted, except what views call for their readers, what reads, compares and composes conditions, and triggers that the server clones for whoever makes a partition');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
@@ -95,6 +104,16 @@ SELECT is_empty(
 	   WHERE p.pronamespace = 'segment'::regnamespace AND l.lanname <> 'c'
 		 AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false) $$,
 	'every function that is not C pins its search_path');
+SELECT is_empty(
+	$$ SELECT p.oid::regprocedure FROM pg_proc p
+	   WHERE p.pronamespace = 'segment'::regnamespace
+		 AND p.proname IN ('fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region', '_has_words', '_given_name', '_email_domain', '_sex',
+			'_day_of', '_begin_of_day', '_add_offset', '_day_reaching', '_period', '_during_change', '_age', '_anniversary', '_anniversary_between', '_anniversary_change')
+		 AND NOT (p.provolatile = 'i' AND p.proisstrict AND p.proparallel = 's') $$,
+	'what compares texts and days is IMMUTABLE STRICT PARALLEL SAFE');
+SELECT is_empty(
+	$$ SELECT 'phone rules' FROM segment.phone_rules UNION ALL SELECT 'region aliases' FROM segment.region_aliases $$,
+	'CREATE EXTENSION inserts no rows that a dump would load again');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
 	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_rule_row']::name[],
@@ -121,7 +140,7 @@ SELECT is_empty(
 	'every member of the extension lives in schema segment');
 SELECT set_eq(
 	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'segment' $$,
-	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.epoch', 'segment.left_out', 'segment.rule_id', 'segment.source_id', 'segment.ladders', 'segment.tiers'],
+	ARRAY['segment.settings', 'segment.attachments', 'segment.stale_marks', 'segment.epoch', 'segment.left_out', 'segment.rule_id', 'segment.source_id', 'segment.ladders', 'segment.tiers', 'segment.phone_rules', 'segment.region_aliases'],
 	'what the merchant decided is dumped');
 
 -- whoever may read a view needs no other right
