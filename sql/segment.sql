@@ -1505,6 +1505,12 @@ AS 'MODULE_PATHNAME', 'segment_preview_count';
 REVOKE ALL ON FUNCTION segment.preview_count(segment.condition, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION segment.preview_count(segment.condition, timestamptz) IS 'how many customers satisfy a condition, now or at another instant';
 
+CREATE FUNCTION segment._judge(condition segment.condition, at timestamptz DEFAULT NULL) RETURNS SETOF text
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_judge_condition';
+REVOKE ALL ON FUNCTION segment._judge(segment.condition, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._judge(segment.condition, timestamptz) IS 'keys of the customers for whom a condition holds, as text, judged in C (internal)';
+
 CREATE FUNCTION segment._figures(
 	OUT name text, OUT event text, OUT type text, OUT operators text[], OUT english text, OUT vietnamese text,
 	OUT available boolean, OUT missing text)

@@ -27,12 +27,14 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
 
 PG_FUNCTION_INFO_V1(segment_to_sql);
 PG_FUNCTION_INFO_V1(segment_preview);
 PG_FUNCTION_INFO_V1(segment_preview_count);
+PG_FUNCTION_INFO_V1(segment_judge_condition);
 PG_FUNCTION_INFO_V1(segment_figures);
 
 /* customers read at a time */
@@ -259,6 +261,57 @@ segment_preview_count(PG_FUNCTION_ARGS)
 	segment_sources_release();
 	SPI_finish();
 	PG_RETURN_INT64(inquiry.found);
+}
+
+/*
+ * segment._judge(): keys of those who satisfy a condition, as judged in C.
+ */
+
+static void
+put_key(Inquiry *inquiry, Datum key, const FigureValue *figures)
+{
+	Oid			output;
+	bool		varlena;
+	Datum		value;
+	bool		isnull = false;
+
+	getTypeOutputInfo(inquiry->set->key_type, &output, &varlena);
+	value = CStringGetTextDatum(OidOutputFunctionCall(output, key));
+	tuplestore_putvalues(inquiry->rows, inquiry->desc, &value, &isnull);
+}
+
+Datum
+segment_judge_condition(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext before;
+	Inquiry		inquiry;
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+
+	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	desc = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(desc, 1, "key", TEXTOID, -1, 0);
+	rows = tuplestore_begin_heap(true, false, work_mem);
+	MemoryContextSwitchTo(before);
+	result->returnMode = SFRM_Materialize;
+	result->setResult = rows;
+	result->setDesc = desc;
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	segment_connect(0);
+	begin_inquiry(&inquiry, fcinfo, 0, 1);
+	inquiry.rows = rows;
+	inquiry.desc = desc;
+	inquiry.take = put_key;
+	inquire(&inquiry, NULL);
+	segment_sources_release();
+	SPI_finish();
+	return (Datum) 0;
 }
 
 /*
@@ -539,25 +592,25 @@ segment_preview(PG_FUNCTION_ARGS)
  * segment._figures(): what the language knows here.
  */
 
-static const char *
+/* The operators of the language for a type, as an array of texts. */
+static Datum
 operators_of(ValueType type)
 {
-	switch (type)
-	{
-		case VALUE_NUMBER:
-		case VALUE_TIER:
-			return "{=,!=,<,<=,>,>=,BETWEEN,IN,IS NULL}";
-		case VALUE_DATE:
-			return "{=,!=,<,<=,>,>=,BETWEEN,IN,DURING,IS NULL}";
-		case VALUE_BOOLEAN:
-			return "{=,!=,IS NULL}";
-		case VALUE_LIST:
-			return "{CONTAINS,CONTAINS ANY,CONTAINS ALL,=,!=,IN,IS NULL}";
-		case VALUE_EVENT:
-			return "{MATCHES}";
-		default:
-			return "{=,!=,IN,CONTAINS,STARTS WITH,ENDS WITH,HAS WORD,IS NULL}";
-	}
+	static const char *const operators[][12] = {
+		[VALUE_TEXT] = {"=", "!=", "IN", "CONTAINS", "STARTS WITH", "ENDS WITH", "HAS WORD", "IS NULL", NULL},
+		[VALUE_NUMBER] = {"=", "!=", "<", "<=", ">", ">=", "BETWEEN", "IN", "IS NULL", NULL},
+		[VALUE_DATE] = {"=", "!=", "<", "<=", ">", ">=", "BETWEEN", "IN", "DURING", "IS NULL", NULL},
+		[VALUE_BOOLEAN] = {"=", "!=", "IS NULL", NULL},
+		[VALUE_LIST] = {"CONTAINS", "CONTAINS ANY", "CONTAINS ALL", "=", "!=", "IN", "IS NULL", NULL},
+		[VALUE_TIER] = {"=", "!=", "<", "<=", ">", ">=", "BETWEEN", "IN", "IS NULL", NULL},
+		[VALUE_EVENT] = {"MATCHES", NULL},
+	};
+	Datum		elements[12];
+	int			n = 0;
+
+	for (; operators[type][n] != NULL; n++)
+		elements[n] = CStringGetTextDatum(operators[type][n]);
+	return PointerGetDatum(segment_array(TEXTOID, elements, NULL, n));
 }
 
 static void
@@ -571,7 +624,7 @@ put_figure(Tuplestorestate *rows, TupleDesc desc, const char *name, const char *
 	values[1] = of ? CStringGetTextDatum(of) : (Datum) 0;
 	nulls[1] = of == NULL;
 	values[2] = CStringGetTextDatum(segment_value_type_name(type));
-	values[3] = DirectFunctionCall3(array_in, CStringGetDatum(operators_of(type)), ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
+	values[3] = operators_of(type);
 	values[4] = CStringGetTextDatum(english);
 	values[5] = CStringGetTextDatum(vietnamese);
 	values[6] = BoolGetDatum(missing == NULL);

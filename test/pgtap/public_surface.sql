@@ -37,11 +37,14 @@ SELECT set_eq(
 		'load_region_aliases(set_name text)',
 		'phone(number text, rules jsonb)',
 		'phone_pattern(pattern text, rules jsonb)',
+		'preview(condition segment.condition, at timestamp with time zone, max_rows bigint, OUT customer_id bigint, OUT name text, OUT phone text, OUT email text, OUT figures jsonb)',
+		'preview_count(condition segment.condition, at timestamp with time zone)',
 		'recalculate()',
 		'recalculate_customers(customer_ids bigint[])',
 		'recalculate_in_batches(IN batch_size integer)',
 		'region(text)',
 		'status(OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)',
+		'to_sql(condition segment.condition, at timestamp with time zone)',
 		'unaccent(text)',
 		'upgrade()',
 		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)',
@@ -53,7 +56,7 @@ SELECT set_eq(
 	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
 	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
 	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
-		  'customers (view)', 'epoch', 'facts', 'former_tiers', 'ladders', 'left_out', 'phone_rules', 'region_aliases', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
+		  'customers (view)', 'epoch', 'facts', 'figures (view)', 'former_tiers', 'ladders', 'left_out', 'phone_rules', 'region_aliases', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
 		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
 		  'tier_sizes (view)', 'tiers'],
 	'tables, views and sequences are these');
@@ -88,7 +91,7 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice',
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures',
 			'_row_changed', '_unseen')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
