@@ -40,7 +40,7 @@ bind_error(const ConditionNode *node, int sqlstate, const char *message, const c
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg_internal("%s", message),
-			 errdetail("At position %d: %s", segment_condition_node_position(node) + 1,
+			 errdetail("At position %d: %s", segment_condition_node_position(node),
 					   segment_condition_node_text(node)),
 			 hint ? errhint("%s", hint) : 0));
 }
