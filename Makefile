@@ -70,6 +70,7 @@ REGRESS = \
 	bad_input \
 	condition_type \
 	condition_json \
+	condition_binding \
 	text_fold \
 	phones \
 	regions \
