@@ -71,6 +71,7 @@ REGRESS = \
 	condition_type \
 	condition_json \
 	condition_binding \
+	shopify \
 	text_fold \
 	phones \
 	regions \

@@ -168,3 +168,8 @@ SELECT segment.preview_count('amount_spent(date DURING period(-2)) > 5');
 -- The place is counted in the condition's one form, wherever it came from: text typed otherwise, or a rule tree.
 SELECT segment.preview_count('  AGE>=18   and   ((chanel = 1))');
 SELECT segment.preview_count('{"combinator": "and", "rules": [{"field": "age", "operator": ">=", "value": 18}, {"field": "chanel", "operator": "=", "value": 1}]}'::jsonb::segment.condition);
+SELECT segment.preview_count('name = ''Nguyễn Đình Hoà'' AND chanel = 1');
+
+DROP EXTENSION segment CASCADE;
+DROP SCHEMA shop CASCADE;
+CREATE EXTENSION segment;
