@@ -39,6 +39,7 @@ SELECT set_eq(
 		'phone_pattern(pattern text, rules jsonb)',
 		'preview(condition segment.condition, at timestamp with time zone, max_rows bigint, OUT customer_id bigint, OUT name text, OUT phone text, OUT email text, OUT figures jsonb)',
 		'preview_count(condition segment.condition, at timestamp with time zone)',
+		'query_builder_fields(language text)',
 		'recalculate()',
 		'recalculate_customers(customer_ids bigint[])',
 		'recalculate_in_batches(IN batch_size integer)',
