@@ -68,7 +68,8 @@ REGRESS = \
 	text_fold \
 	phones \
 	regions \
-	shop_days
+	shop_days \
+	points_balance
 
 ISOLATION = \
 	concurrent_orders \
