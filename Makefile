@@ -18,6 +18,7 @@ OBJS = \
 	src/saved_plan.o \
 	src/text_fold.o \
 	src/calendar.o \
+	src/points.o \
 	src/configuration.o \
 	src/condition_gram.o \
 	src/condition_scan.o \
@@ -73,7 +74,8 @@ REGRESS = \
 	text_fold \
 	phones \
 	regions \
-	shop_days
+	shop_days \
+	points_balance
 
 ISOLATION = \
 	concurrent_orders \

@@ -499,6 +499,85 @@ AS 'MODULE_PATHNAME', 'segment_anniversary_change';
 REVOKE ALL ON FUNCTION segment._anniversary_change(date, text, text, date) FROM PUBLIC;
 COMMENT ON FUNCTION segment._anniversary_change(date, text, text, date) IS 'the next day after today on which "anniversary BETWEEN from_offset AND to_offset" can change (internal)';
 
+-- points
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_balance(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance';
+REVOKE ALL ON FUNCTION segment._points_balance(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_balance(internal) IS 'the balance of the rows collected (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_expiring(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiring';
+REVOKE ALL ON FUNCTION segment._points_expiring(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiring(internal) IS 'what expires of the rows collected (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_change(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance_change';
+REVOKE ALL ON FUNCTION segment._points_change(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_change(internal) IS 'when the balance of the rows collected changes (internal, for segment._points_change)';
+
+CREATE FUNCTION segment._points_expiry(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiry';
+REVOKE ALL ON FUNCTION segment._points_expiry(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiry(internal) IS 'when one of the rows collected expires (internal, for segment._points_expiry)';
+
+-- Each row is kept until the last has come, hence the estimate for the planner.
+CREATE AGGREGATE segment.points_balance(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_balance,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'balance of a ledger of points at the instant now: spending uses up, of the rows valid at its instant, those that expire first; NULL over no rows';
+
+CREATE AGGREGATE segment.points_expiring(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz, from_instant timestamptz, until_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiring,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'points that expire after now, from from_instant to just before until_instant (NULL: no bound), if nothing more is written; NULL over no rows';
+
+CREATE AGGREGATE segment._points_change(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_change,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant after now at which the balance changes by time alone, NULL: never (internal)';
+
+CREATE AGGREGATE segment._points_expiry(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, from_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiry,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant, from_instant or later, at which something is lost by expiry, NULL: never (internal)';
+
 -- attached tables
 
 CREATE SEQUENCE segment.source_id AS integer;

@@ -18,7 +18,8 @@
  *		condition.c, condition_gram.y, condition_scan.l, condition_json.c
  *							the condition language
  *		configuration.c		settings of the shop
- *		calendar.c			shop days: pure;  text_fold.c  how texts compare: pure
+ *		calendar.c			shop days: pure;  points.c  ledgers of points: pure
+ *		text_fold.c			how texts compare: pure
  *		saved_plan.c		SPI plans and identities
  */
 #ifndef SEGMENT_H
