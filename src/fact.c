@@ -1905,7 +1905,8 @@ take_changed_rows(Firing *firing, Work *work)
 
 /*
  * TRUNCATE of a partitioned table fires there and then for everything below it,
- * with nothing written between: once is enough.
+ * with nothing written between: once is enough.  Of the table itself, that is:
+ * what comes after a leaf's may be the same statement's or the next one's.
  */
 static struct
 {
@@ -1915,10 +1916,15 @@ static struct
 }			truncated;
 
 static bool
+is_whole(Work *work)
+{
+	return RelationGetRelid(work->trigger->tg_relation) == work->relid;
+}
+
+static bool
 is_truncated_already(Work *work)
 {
-	return OidIsValid(truncated.relid) && truncated.relid == work->relid &&
-		RelationGetRelid(work->trigger->tg_relation) != work->relid &&
+	return OidIsValid(truncated.relid) && truncated.relid == work->relid && !is_whole(work) &&
 		truncated.transaction == my_local_xid() &&
 		truncated.subtransaction == work->subtransaction;
 }
@@ -1965,7 +1971,7 @@ follow(Work *work)
 		source_truncated(&firing, name, role);
 		truncated.transaction = my_local_xid();
 		truncated.subtransaction = work->subtransaction;
-		truncated.relid = work->relid;
+		truncated.relid = is_whole(work) ? work->relid : InvalidOid;
 	}
 }
 
