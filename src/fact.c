@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -1929,6 +1930,24 @@ is_truncated_already(Work *work)
 		truncated.subtransaction == work->subtransaction;
 }
 
+/* tgtype of a trigger AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW */
+#define EVERY_ROW (TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE)
+
+/*
+ * Whether a row trigger that somebody has put there besides ours is to be passed
+ * over: everybody may execute the function.  Rows of a table that is no
+ * partition are seen by its statement triggers, those of a partition by the
+ * trigger that sees every row.
+ */
+static bool
+is_superfluous(TriggerData *data)
+{
+	return TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
+		(!data->tg_relation->rd_rel->relispartition ||
+		 data->tg_trigger->tgtype != EVERY_ROW || data->tg_trigger->tgnattr > 0 ||
+		 data->tg_trigger->tgqual != NULL);
+}
+
 /* What a statement changed is followed, or there is nothing to follow. */
 static void
 follow(Work *work)
@@ -1954,6 +1973,8 @@ follow(Work *work)
 				 errdetail("Its trigger \"%s\" calls segment._source_changed(), which serves attached tables only.",
 						   work->trigger->tg_trigger->tgname),
 				 errhint("Drop the trigger, or attach the table.")));
+	if (is_superfluous(work->trigger))
+		return;
 	if (!OidIsValid(work->set->facts))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
