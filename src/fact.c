@@ -411,18 +411,15 @@ static void
 lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 {
 	uint32	   *hashes;
-	Oid			output;
-	bool		varlena;
 	bool		many;
 	int			n = 0;
 
 	if (values->n == 0)
 		return;
 	hashes = palloc(sizeof(uint32) * values->n);
-	getTypeOutputInfo(type, &output, &varlena);
 	for (int i = 0; i < values->n; i++)
 	{
-		char	   *text = OidOutputFunctionCall(output, values->values[i]);
+		char	   *text = segment_value_text(type, values->values[i]);
 
 		hashes[i] = DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 		pfree(text);

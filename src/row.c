@@ -556,12 +556,15 @@ try_fetch(Fetch *fetch, Datum *keys, int n)
 	return error == NULL ? NULL : raised(error);
 }
 
-static char *
-value_text(Oid type, Datum value)
+/* A key as text, the same for all values that are equal: 1 and 1.0. */
+char *
+segment_value_text(Oid type, Datum value)
 {
 	Oid			output;
 	bool		varlena;
 
+	if (getBaseType(type) == NUMERICOID)
+		value = DirectFunctionCall1(numeric_trim_scale, value);
 	getTypeOutputInfo(type, &output, &varlena);
 	return OidOutputFunctionCall(output, value);
 }
@@ -607,7 +610,7 @@ take_parents(SourceSet *set, Source *parent, Parents *list)
 		Parent	   *item = &list->parents[list->n++];
 
 		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
-		item->key = value_text(parent->fields[FIELD_KEY].type, values[0]);
+		item->key = segment_value_text(parent->fields[FIELD_KEY].type, values[0]);
 		item->has_customer = !nulls[1];
 		if (!nulls[1])
 			item->customer = segment_copy_customer(set, values[1]);
@@ -654,7 +657,7 @@ read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Pare
 	{
 		if (!rows.rows[i].counts)
 			continue;
-		list->parents[list->n].key = segment_key_text(parent, &rows.rows[i]);
+		list->parents[list->n].key = segment_value_text(parent->fields[FIELD_KEY].type, rows.rows[i].key);
 		list->parents[list->n].has_customer = true;
 		list->parents[list->n++].customer = rows.rows[i].customer;
 	}
@@ -733,7 +736,7 @@ apply_parents(SourceSet *set, Source *source, Rows *rows)
 
 		if (!row->has_parent_key)
 			continue;
-		wanted.key = value_text(source->fields[FIELD_PARENT_KEY].type, row->parent_key);
+		wanted.key = segment_value_text(source->fields[FIELD_PARENT_KEY].type, row->parent_key);
 		found = parents.n == 0 ? NULL
 			: bsearch(&wanted, parents.parents, parents.n, sizeof(Parent), compare_parents);
 		if (found == NULL)

@@ -53,6 +53,7 @@ extern bool segment_same_row(SourceSet *set, const Row *a, const Row *b);
 extern char *segment_clip(const char *text);
 extern Numeric segment_items(const Row *row);
 extern const char *segment_reason_sql(Source *source);
+extern char *segment_value_text(Oid type, Datum value);
 extern char *segment_key_text(Source *source, const Row *row);
 extern void segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_only,
 								void (*take) (const Row *row, void *argument), void *argument);

@@ -310,6 +310,18 @@ values_sql(Link *link)
 	return psprintf("ARRAY[%s]", link->outer_sql);
 }
 
+/* The same as texts, those of equal values alike: see segment_value_text(). */
+static char *
+value_texts_sql(Link *link)
+{
+	Oid			type = link->via != NULL ? get_atttype(link->via->relid, link->via_attno) : link->type;
+
+	if (getBaseType(type) == NUMERICOID)
+		return psprintf("ARRAY(SELECT pg_catalog.trim_scale(u.u) FROM pg_catalog.unnest(%s) AS u(u))::pg_catalog.text[]",
+						values_sql(link));
+	return psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+}
+
 /* The link is complete: make its SQL. */
 static void
 make_traceable(Link *link, Source *source)
@@ -319,7 +331,7 @@ make_traceable(Link *link, Source *source)
 		return;
 	link->traceable = true;
 	link->rows_sql = rows_sql(source, link, "$1");
-	link->values_sql = psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+	link->values_sql = value_texts_sql(link);
 }
 
 /* The clauses that every row must satisfy: WHERE and the ON of inner joins. */
