@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
@@ -801,7 +802,7 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 	if (strcmp(argument->name, "order_key") == 0 || strcmp(argument->name, "return_key") == 0)
 	{
 		attachment->has[FIELD_PARENT_KEY] = true;
-		attachment->parent_key_attno = attno;
+		attachment->parent_key_attno = attno > 0 && is_virtual_column(attachment->relid, attno) ? 0 : attno;
 		attachment->parent_key_type = getBaseType(type);
 	}
 	if (strcmp(argument->name, "items") == 0 || strcmp(argument->name, "quantity") == 0)

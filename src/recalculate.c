@@ -1218,12 +1218,14 @@ count_to_do(Batches *batches)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* Commit what was done, and go on with what is attached then. */
+/* Commit what was done, and go on with what is attached then, and without what was allocated. */
 static void
 next_transaction(Batches *batches)
 {
 	segment_sources_release();
 	SPI_commit();
+	SPI_finish();
+	segment_connect(SPI_OPT_NONATOMIC);
 	keep_detach_out();
 	batches->set = segment_sources_acquire();
 	require_customers(batches->set);

@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_constraint.h"
@@ -379,7 +380,7 @@ trace_by_clause(LinkSearch *search, Link **links, Index rti, OpExpr *clause, int
 	Node	   *column = strip_relabel(other);
 	LevelSearch levels = {.outermost = search->depth, .depth = 0};
 
-	if (!is_column_of(mine, rti))
+	if (!is_column_of(mine, rti) || is_virtual_column(link->relid, ((Var *) mine)->varattno))
 		return;
 	link->attno = ((Var *) mine)->varattno;
 	link->type = exprType(mine);
@@ -538,6 +539,21 @@ mentions(List *links, Oid relid)
 }
 
 /*
+ * What a trigger's rows hold in virtual generated columns is undefined: their
+ * expressions take their place.
+ */
+static void
+expand_virtual_columns(Source *source, Query *mapping)
+{
+#if PG_VERSION_NUM >= 180000
+	Relation	relation = table_open(source->relid, AccessShareLock);
+
+	mapping->targetList = (List *) expand_generated_columns_in_expr((Node *) mapping->targetList, relation, 1);
+	table_close(relation, AccessShareLock);
+#endif
+}
+
+/*
  * Take the mapping apart: expressions of the fields, and what they read.  False
  * where the view is gone: it is being detached, and will be read without.
  */
@@ -576,6 +592,7 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	}
 	if (table_rti != 1)
 		ChangeVarNodes((Node *) mapping->targetList, table_rti, 1, 0);
+	expand_virtual_columns(source, mapping);
 
 	foreach(cell, mapping->targetList)
 	{
