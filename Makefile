@@ -71,6 +71,7 @@ ISOLATION = \
 	attach_race \
 	attach_second_source \
 	recalculate_race \
+	fill_race \
 	replica_race \
 	detach_concurrently \
 	two_admins \

@@ -999,6 +999,48 @@ read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
 		add_missing(set, missing, bumped, item->before.rows[i].customer);
 }
 
+/* Whether rows of a source look up the changed table otherwise than as their parent. */
+static bool
+is_watched(Firing *firing, Source *source)
+{
+	for (int i = source->parent >= 0 ? 1 : 0; i < source->nlinks; i++)
+	{
+		if (source->links[i].relid == firing->relid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A row of which the ledger knows nothing may count for a customer who is just
+ * being computed by somebody else, from the row as it was: while a source is
+ * being filled, or after rows came unseen.  That customer is missing, too.
+ */
+static void
+add_old_customers(Firing *firing, Settling *item, Values *missing, Values *bumped)
+{
+	SourceSet  *set = firing->set;
+	Source	   *source = item->source;
+	Rows		rows = {0};
+
+	if (TRIGGER_FIRED_BY_INSERT(firing->event) || item->before.n >= item->keys->n)
+		return;
+	if (source->filling && is_watched(firing, source))
+		segment_mark_stale(set, source->id, psprintf("%s changed, and rows of %s that depend on it were not filled yet",
+													 get_rel_name(firing->relid), source->name));
+	if (firing->changed[0] == NULL || firing->relid != source->relid)
+		return;
+	segment_name_rows("old_rows", firing->desc, firing->changed[0]);
+	if (!segment_read_old_customers(set, source, &rows) && source->filling)
+		segment_mark_stale(set, source->id, psprintf("rows of %s that raise changed before they were filled", source->name));
+	SPI_unregister_relation("old_rows");
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].counts && rows.rows[i].has_customer && !segment_is_anonymous(set, rows.rows[i].customer))
+			add_missing(set, missing, bumped, rows.rows[i].customer);
+	}
+}
+
 /* Write facts rows beforehand, in key order, and remember that they were. */
 static void
 bump_missing(Firing *firing, Values *missing, Values *bumped)
@@ -1102,6 +1144,7 @@ settle_linked(Firing *firing)
 	int			n = begin_settling(firing, settling);
 	Values		bumped = {0};
 	Values		missing = {0};
+	bool		first = true;
 
 	if (n == 0)
 		return;
@@ -1114,6 +1157,9 @@ settle_linked(Firing *firing)
 		missing.n = 0;
 		for (int i = 0; i < n; i++)
 			read_settling(set, &settling[i], &missing, &bumped);
+		for (int i = 0; i < n && first; i++)
+			add_old_customers(firing, &settling[i], &missing, &bumped);
+		first = false;
 	} while (missing.n > 0);
 	for (int i = 0; i < n; i++)
 		book_difference(firing, &settling[i]);

@@ -809,3 +809,48 @@ segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows
 		}
 	}
 }
+
+static void
+old_customers_work(void *argument)
+{
+	Source	   *source = argument;
+	Identity	caller;
+
+	segment_become_merchant(source->owner, NULL, &caller);
+	segment_fetch(segment_merchant_plan(&source->plans[PLAN_READ_OLD_CUSTOMERS], source->old_customers_sql, 0, NULL),
+				  NULL, NULL);
+	segment_resume(&caller);
+}
+
+/*
+ * For whom rows "old_rows" of a linked source may have counted before the
+ * statement, as far as other tables say so now; false where that raises.
+ */
+bool
+segment_read_old_customers(SourceSet *set, Source *source, Rows *rows)
+{
+	SPITupleTable *table;
+
+	if (segment_try(old_customers_work, source) != NULL)
+		return false;
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2];
+		Row		   *row = segment_rows_add(rows);
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		row->counts = true;
+		row->has_customer = !nulls[0];
+		if (row->has_customer)
+			row->customer = segment_copy_customer(set, values[0]);
+		row->has_parent_key = !nulls[1];
+		if (row->has_parent_key)
+			row->parent_key = copy_value(values[1], source->fields[FIELD_PARENT_KEY].type);
+	}
+	SPI_freetuptable(table);
+	if (source->parent >= 0)
+		apply_parents(set, source, rows);
+	return true;
+}

@@ -553,6 +553,26 @@ expand_virtual_columns(Source *source, Query *mapping)
 #endif
 }
 
+static char *
+field_of_old_rows(Source *source, SourceField field, const char *type)
+{
+	return source->fields[field].mapped
+		? psprintf("(%s)::%s", deparse_expression((Node *) source->fields[field].expr,
+												  deparse_context_for("t", source->relid), true, false), type)
+		: psprintf("NULL::%s", type);
+}
+
+/* Of rows as they were: the customer, and the row of the parent that they named. */
+static char *
+old_customers_sql(SourceSet *set, Source *source)
+{
+	Oid			parent_key = source->fields[FIELD_PARENT_KEY].type;
+
+	return psprintf("SELECT %s, %s FROM old_rows t", field_of_old_rows(source, FIELD_CUSTOMER, set->key_type_name),
+					field_of_old_rows(source, FIELD_PARENT_KEY,
+									  format_type_be_qualified(OidIsValid(parent_key) ? parent_key : TEXTOID)));
+}
+
 /*
  * Take the mapping apart: expressions of the fields, and what they read.  False
  * where the view is gone: it is being detached, and will be read without.
@@ -636,6 +656,8 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 			search.links = lappend(search.links, parent_link(set, source));
 	}
 	find_links_walker((Node *) mapping->targetList, &search);
+	if (OidIsValid(set->key_type) && source->role != ROLE_CUSTOMERS)
+		source->old_customers_sql = old_customers_sql(set, source);
 
 	deconstruct_array(watch, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
 					  &watched, NULL, &nwatched);
