@@ -39,8 +39,6 @@
 #include "saved_plan.h"
 #include "source.h"
 #include "stale.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -217,6 +217,21 @@ SELECT segment._put_triggers('shop.customers');
 SELECT * FROM segment._shape_faults();
 SELECT segment.recalculate();
 
+-- A restore puts them back one by one: nobody has switched anything.
+BEGIN;
+SELECT segment._take_triggers('shop.returns');
+DELETE FROM segment.stale_marks;
+CREATE TRIGGER _segment_unseen AFTER INSERT OR DELETE OR UPDATE ON shop.returns FOR EACH ROW EXECUTE FUNCTION segment._unseen();
+ALTER TABLE shop.returns ENABLE REPLICA TRIGGER _segment_unseen;
+SELECT * FROM shop.triggers WHERE "table" = 'shop.returns'::regclass;
+TABLE shop.told;
+-- but somebody did here
+ALTER TABLE shop.returns DISABLE TRIGGER _segment_unseen;
+DELETE FROM segment.stale_marks;
+ALTER TABLE shop.returns ENABLE REPLICA TRIGGER _segment_unseen;
+SELECT reason FROM shop.told WHERE reason LIKE '%was enabled%';
+ROLLBACK;
+
 -- Tables that take another shape.
 CREATE TABLE shop.vip_customers () INHERITS (shop.customers);
 TABLE shop.told;
