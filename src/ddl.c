@@ -848,8 +848,10 @@ follow_change(Following *following, Change *change)
 	MemoryContextSwitchTo(before);
 	acquire_sources(following);
 	sources = segment_sources_of(following->set, tables);
-	if (sources != NIL)			/* else a restore that has not come to them yet */
+	if (sources != NIL)
 		follow_ours(following->set, change, relid, other, above, sources);
+	else if (change->kind == TRIGGERS_ON)	/* a restore that has not come to what is attached yet */
+		run_own_ddl(following->set->owner, "SELECT segment._set_trigger_modes($1)", relid);
 }
 
 static void

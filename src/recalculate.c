@@ -1001,9 +1001,13 @@ require_valid_rules(SourceSet *set)
 	StringInfoData what,
 				detail,
 				hint;
+	Identity	caller;
 
 	if (set->is_here)
 		return;
+	segment_become(set->owner, &caller);
+	segment_require_ladders();
+	segment_resume(&caller);
 	initStringInfo(&what);
 	initStringInfo(&detail);
 	initStringInfo(&hint);
