@@ -2,8 +2,8 @@
 -- asks segment how it understood them; ladders and tiers, and which tables are
 -- attached, are read as given.
 --
--- SELECT * FROM truth.differences(false) has no row where everything is right,
--- truth.differences(true) none where the state is stale and says so.
+-- SELECT * FROM truth.differences(false, true) has no row where everything is
+-- right, truth.differences(true, true) none where the state is stale and says so.
 -- Variables: shop_truth (file with the views over this shop's tables, each row
 -- for which counted_when holds and whose order or return, where one is named,
 -- counts: truth.customers, orders, returns, order_lines, return_lines; and
@@ -145,9 +145,11 @@ CREATE VIEW truth.wrong AS
 			ON (s.customer_id, s.ladder, s.tier) = (e.customer_id, e.ladder, e.tier)
 	WHERE e.tier IS NULL OR s.tier IS NULL;
 
-CREATE TABLE truth.checks (n integer GENERATED ALWAYS AS IDENTITY, what text, when_stale boolean, expected text, stored text);
-INSERT INTO truth.checks (what, when_stale, expected, stored) VALUES
-	('figures', false,
+-- When to compare: always, only while nothing is or something is stale, or now
+-- and then, for what follows from the rest.
+CREATE TABLE truth.checks (n integer GENERATED ALWAYS AS IDENTITY, what text, at text, expected text, stored text);
+INSERT INTO truth.checks (what, at, expected, stored) VALUES
+	('figures', 'exact',
 	 'SELECT customer_id, number_of_orders, number_of_returns, amount_ordered - amount_returned, amount_ordered, amount_returned,
 			 items_bought, items_returned, CASE WHEN number_of_orders > 0 THEN ''right'' END, first_order_date, last_order_date
 	  FROM truth.figures WHERE is_customer',
@@ -155,77 +157,77 @@ INSERT INTO truth.checks (what, when_stale, expected, stored) VALUES
 			 CASE WHEN abs(average_order_value * number_of_orders - amount_ordered) <= 1e-12 * abs(amount_ordered) THEN ''right''
 				  ELSE average_order_value::text END, first_order_date, last_order_date
 	  FROM segment.customers'),
-	('figures of anybody', false,
+	('figures of anybody', 'exact',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT w::text FROM truth.wrong w'),
-	('rows kept for nobody', false,
+	('rows kept for nobody', 'exact',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT f::text FROM segment.facts f WHERE NOT is_customer AND number_of_orders = 0 AND number_of_returns = 0
 		AND (amount_ordered <> 0 OR amount_returned <> 0 OR first_order_at IS NOT NULL OR last_order_at IS NOT NULL
 			 OR customer_id NOT IN (SELECT customer_id FROM segment.changes
 									UNION SELECT customer_id FROM truth.counted_order_lines UNION SELECT customer_id FROM truth.counted_return_lines))'),
-	('tiers', false,
+	('tiers', 'exact',
 	 'SELECT customer_id, ladder, tier, points_floor, value, next_tier, to_next FROM truth.tiers',
 	 'SELECT customer_id, ladder, tier, points_floor, value, next_tier, to_next FROM segment.customer_tiers'),
-	('standings of nobody', false,
+	('standings of nobody', 'seldom',
 	 'SELECT customer_id FROM truth.figures WHERE false',
 	 'SELECT customer_id FROM segment.standings WHERE customer_id NOT IN (SELECT customer_id FROM truth.customers)'),
-	('tier sizes', false,
+	('tier sizes', 'seldom',
 	 'SELECT ladder, tier, count(*) FROM truth.tiers WHERE tier IS NOT NULL GROUP BY 1, 2',
 	 'SELECT ladder, tier, customers FROM segment.tier_sizes WHERE tier IS NOT NULL AND customers > 0'),
-	('tier of a programme', false,
+	('tier of a programme', 'seldom',
 	 'SELECT DISTINCT ON (t.customer_id, l.programme) t.customer_id, l.programme, t.ladder, t.tier
 	  FROM truth.tiers t JOIN segment.ladders l ON l.code = t.ladder
 		LEFT JOIN (SELECT ladder, code, coalesce(rank, row_number() OVER (PARTITION BY ladder ORDER BY min_value)) AS rank
 				   FROM segment.tiers) k ON k.ladder = t.ladder AND k.code = t.tier
 	  ORDER BY t.customer_id, l.programme, k.rank DESC NULLS LAST, l.is_default DESC, l.code',
 	 'SELECT customer_id, programme, ladder, tier FROM segment.customer_tier'),
-	('rows left out', false,
+	('rows left out', 'exact',
 	 'SELECT source, role, key FROM truth.left_out',
 	 'SELECT truth.name(a.relation), a.role, o.row_key FROM segment.left_out o JOIN segment.attachments a ON a.id = o.source
 	  CROSS JOIN LATERAL generate_series(1, o.n)
 	  WHERE (truth.name(a.relation), a.role, o.row_key) IN (SELECT source, role, key FROM truth.left_out)
 		 OR (truth.name(a.relation), a.role, o.row_key) NOT IN (SELECT source, role, key FROM truth.may_be_left_out)'),
-	('ledgers', false,
+	('ledgers', 'exact',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT d.detail FROM truth.ledger_differences() d'),
-	('segment.verify()', false,
+	('segment.verify()', 'exact',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT v::text FROM segment.verify() v'),
-	('segment.status()', false,
+	('segment.status()', 'exact',
 	 'SELECT ''state'', ''exact''',
 	 'SELECT item, state FROM segment.status() WHERE item = ''state'' OR state = ''stale'''),
-	('stale', false,
+	('stale', 'seldom',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT customer_id::text FROM segment.customers WHERE stale
 	  UNION ALL SELECT customer_id::text FROM segment.customer_tiers WHERE stale
 	  UNION ALL SELECT ladder FROM segment.tier_sizes WHERE stale'),
-	('stale marks', false,
+	('stale marks', 'seldom',
 	 'SELECT NULL::text, NULL::text WHERE false',
 	 'SELECT (SELECT truth.name(a.relation) || '' as '' || a.role FROM segment.attachments a WHERE a.id = source), reason FROM segment.stale_marks'),
 
 	-- stale or not
-	('customers that are wrong and not stale', true,
+	('customers that are wrong and not stale', 'stale',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT c.customer_id::text FROM segment.customers c WHERE NOT c.stale AND c.customer_id IN (SELECT w.customer_id FROM truth.wrong w)
 	  UNION ALL
 	  SELECT w.customer_id::text FROM truth.wrong w WHERE NOT EXISTS (SELECT FROM segment.status() s WHERE s.state = ''stale'')'),
-	('customers that verify() names', true,
+	('customers that verify() names', 'stale',
 	 'SELECT DISTINCT customer_id FROM truth.wrong',
 	 'SELECT DISTINCT v.customer_id FROM segment.verify() v WHERE v.figure !~ ''^rows? of'''),
-	('rows left out below zero', false,
+	('rows left out below zero', 'exact',
 	 'SELECT NULL::text, NULL::bigint WHERE false',
 	 'SELECT row_key, n FROM segment.left_out WHERE n <= 0'),
-	('moves in the log that do not follow from the one before', true,
+	('moves in the log that do not follow from the one before', 'always',
 	 'SELECT customer_id, ladder, version, old_tier, held FROM truth.moves WHERE false',
 	 'SELECT customer_id, ladder, version, old_tier, held FROM truth.moves
 	  WHERE twins > 1 OR old_tier IS DISTINCT FROM held OR old_tier IS NOT DISTINCT FROM new_tier
 		 OR (action = ''enter'') <> (old_tier IS NULL) OR (action = ''leave'') <> (new_tier IS NULL)'),
-	('last move of each customer', true,
+	('last move of each customer', 'always',
 	 'SELECT s.customer_id, t.ladder, t.code, u.since FROM segment.standings s CROSS JOIN LATERAL unnest(s.held, s.since) AS u(id, since)
 	  JOIN segment.tiers t ON t.id = u.id',
 	 'SELECT customer_id, ladder, new_tier, at FROM truth.moves WHERE next IS NULL AND new_tier IS NOT NULL'),
-	('remains of what is not attached', true,
+	('remains of what is not attached', 'always',
 	 'SELECT NULL::text WHERE false',
 	 'SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = ''segment''::regnamespace AND c.relname ~ ''^(source|counted)_\d+$''
 		AND NOT EXISTS (SELECT FROM segment.attachments a WHERE c.relname IN (''source_'' || a.id, ''counted_'' || a.id))
@@ -242,18 +244,22 @@ INSERT INTO truth.checks (what, when_stale, expected, stored) VALUES
 							  UNION SELECT ''segment.attachments''::regclass UNION SELECT ''segment.epoch''::regclass
 							  UNION SELECT p.relid FROM segment.attachments a, pg_partition_tree(a.relation) p)');
 
-CREATE FUNCTION truth.differences(is_stale boolean) RETURNS TABLE (what text, detail text) LANGUAGE plpgsql AS $$
+-- One function for each, so that a session plans it once.
+SELECT format($f$CREATE FUNCTION truth.check_%1$s() RETURNS TABLE (what text, detail text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE
-	c truth.checks;
 BEGIN
-	FOR c IN SELECT * FROM truth.checks WHERE when_stale OR NOT is_stale ORDER BY n LOOP
-		RETURN QUERY EXECUTE format(
-			'WITH expected AS MATERIALIZED (%s), stored AS MATERIALIZED (%s)
-			 SELECT %L::text, ''expected '' || e::text FROM (SELECT * FROM expected EXCEPT ALL SELECT * FROM stored) e
-			 UNION ALL
-			 SELECT %L::text, ''stored '' || s::text FROM (SELECT * FROM stored EXCEPT ALL SELECT * FROM expected) s',
-			c.expected, c.stored, c.what, c.what);
-	END LOOP;
+	RETURN QUERY WITH expected AS MATERIALIZED (%3$s), stored AS MATERIALIZED (%4$s)
+		SELECT %2$L::text, 'expected ' || e::text FROM (SELECT * FROM expected EXCEPT ALL SELECT * FROM stored) e
+		UNION ALL
+		SELECT %2$L::text, 'stored ' || s::text FROM (SELECT * FROM stored EXCEPT ALL SELECT * FROM expected) s;
 END
-$$;
+$$$f$, n, what, expected, stored) FROM truth.checks ORDER BY n \gexec
+
+SELECT format($f$CREATE FUNCTION truth.differences(is_stale boolean, thorough boolean) RETURNS TABLE (what text, detail text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+	%1$s
+END
+$$$f$, string_agg(format('IF %s THEN RETURN QUERY SELECT * FROM truth.check_%s(); END IF;',
+		CASE at WHEN 'always' THEN 'true' WHEN 'exact' THEN 'NOT is_stale' WHEN 'stale' THEN 'is_stale' WHEN 'seldom' THEN 'thorough AND NOT is_stale' END, n), ' ' ORDER BY n))
+FROM truth.checks \gexec
