@@ -47,7 +47,12 @@ REGRESS = \
 	statements \
 	left_out \
 	ladders \
+	lines \
+	custom \
+	partitions \
 	recalculate \
+	ddl_watch \
+	replica_sessions \
 	identities \
 	failures \
 	bad_input
@@ -65,13 +70,16 @@ ISOLATION = \
 	lookup_race \
 	attach_race \
 	attach_second_source \
+	fill_race \
 	recalculate_race \
+	replica_race \
+	detach_concurrently \
 	two_admins \
 	order_tier_edit
 
 # Tests that need at least this major version; an older server leaves them out
 # and `make test` counts them as skipped.
-REGRESS_15 = merge
+REGRESS_15 = merge merge_partitions
 REGRESS_16 =
 REGRESS_17 =
 REGRESS_18 =

@@ -79,7 +79,7 @@ CREATE TABLE segment.attachments (
 	relation regclass NOT NULL,
 	role text COLLATE "C" NOT NULL,
 	arguments jsonb NOT NULL,
-	parent integer,
+	order_source integer,
 	watch regclass[] NOT NULL DEFAULT '{}',
 	attached_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	attached_by text NOT NULL DEFAULT session_user,
@@ -88,6 +88,8 @@ CREATE TABLE segment.attachments (
 );
 REVOKE ALL ON segment.attachments FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.attachments', '');
+COMMENT ON COLUMN segment.attachments.order_source IS 'the source whose rows the rows of this one name: orders; of return lines, returns';
+COMMENT ON COLUMN segment.attachments.filling IS 'attached with fill => false, and not everyone is filled yet';
 COMMENT ON TABLE segment.attachments IS 'which table plays which role, with the arguments as given; the view segment.source_<id> is the mapping itself; read segment.sources';
 
 CREATE TABLE segment.stale_marks (
@@ -131,6 +133,35 @@ AS $$
 	FROM segment.epoch e CROSS JOIN segment._database() d
 $$;
 COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
+
+-- What comes in by INSERT or COPY is a restore's: were the row of this database
+-- believed again, a restore into the same database, schema first and data later,
+-- would be followed by the triggers on top of the figures that it has loaded.
+CREATE FUNCTION segment._epoch_restored() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	NEW.system_identifier := 'restored';
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_restored() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_restored() IS 'trigger that makes every new row of segment.epoch that of another database (internal)';
+CREATE TRIGGER _segment_restored BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_restored();
+ALTER TABLE segment.epoch ENABLE ALWAYS TRIGGER _segment_restored;
+
+CREATE FUNCTION segment._adopt() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	DELETE FROM segment.epoch;
+	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	UPDATE segment.epoch e SET system_identifier = d.system_identifier FROM segment._database() d;
+$$;
+REVOKE ALL ON FUNCTION segment._adopt() FROM PUBLIC;
+COMMENT ON FUNCTION segment._adopt() IS 'make this the database in which the state was computed (internal)';
 
 CREATE FUNCTION segment._attachments_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
@@ -324,9 +355,15 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'segment_source_changed';
 REVOKE ALL ON FUNCTION segment._source_changed() FROM PUBLIC;
 COMMENT ON FUNCTION segment._source_changed() IS 'trigger on attached and watched tables (internal)';
 
+-- Row triggers of a partitioned table are cloned to new partitions as whoever
+-- makes the partition, and that role must be allowed to execute these two.
+-- Neither does anything on a table that is not attached.
+CREATE FUNCTION segment._row_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
+COMMENT ON FUNCTION segment._row_changed() IS 'row trigger on attached and watched partitioned tables (internal)';
+
 CREATE FUNCTION segment._unseen() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_unseen';
-REVOKE ALL ON FUNCTION segment._unseen() FROM PUBLIC;
 COMMENT ON FUNCTION segment._unseen() IS 'trigger on attached and watched tables that fires in replica sessions only: marks their sources stale (internal)';
 
 -- Triggers are told by function and events, not by name: one that was renamed
@@ -339,7 +376,23 @@ RETURNS SETOF record
 LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH RECURSIVE below(oid, relkind, relispartition) AS (
+	WITH RECURSIVE wanted(name, type, if_partitioned, if_ordinary, event, each, function, mode) AS MATERIALIZED (
+		-- transition tables cannot be trusted where rows are routed or moved to partitions
+		VALUES ('_segment_insert'::name, 4, false, true, 'AFTER INSERT',
+				'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'segment._source_changed()'::regprocedure, 'O'::"char"),
+			   ('_segment_update', 16, false, true, 'AFTER UPDATE',
+				'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_delete', 8, false, true, 'AFTER DELETE',
+				'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE',
+				'FOR EACH ROW', 'segment._row_changed()', 'O'),
+			   ('_segment_truncate', 32, true, true, 'AFTER TRUNCATE',
+				'FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE',
+				'FOR EACH ROW', 'segment._unseen()', 'R'),
+			   ('_segment_unseen_truncate', 32, true, true, 'AFTER TRUNCATE',
+				'FOR EACH STATEMENT', 'segment._unseen()', 'R')
+	), below(oid, relkind, relispartition) AS (
 		SELECT c.oid, c.relkind, c.relispartition FROM pg_class c WHERE c.oid = _triggers.relation
 		UNION ALL
 		SELECT c.oid, c.relkind, c.relispartition
@@ -349,33 +402,36 @@ AS $$
 		WHERE b.relkind = 'p'
 	)
 	SELECT b.oid::regclass, b.relispartition, w.name,
-		   format('%s ON %s %s EXECUTE FUNCTION %s()', w.event, b.oid::regclass, w.each, w.function),
+		   format('%s ON %s %s EXECUTE FUNCTION %s', w.event, b.oid::regclass, w.each, w.function),
 		   w.mode, t.tgname, t.tgenabled
 	FROM below b
-		JOIN (VALUES
-			-- transition tables cannot be trusted where rows are routed or moved to partitions
-			('_segment_insert'::name, 4, false, true, 'AFTER INSERT', 'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT',
-				'segment._source_changed', 'O'::"char"),
-			('_segment_update', 16, false, true, 'AFTER UPDATE', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT',
-				'segment._source_changed', 'O'),
-			('_segment_delete', 8, false, true, 'AFTER DELETE', 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT',
-				'segment._source_changed', 'O'),
-			('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
-				'segment._source_changed', 'O'),
-			('_segment_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
-				'segment._source_changed', 'O'),
-			('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW',
-				'segment._unseen', 'R'),
-			('_segment_unseen_truncate', 32, true, true, 'AFTER TRUNCATE', 'FOR EACH STATEMENT',
-				'segment._unseen', 'R')
-		) AS w(name, type, if_partitioned, if_ordinary, event, each, function, mode)
-			ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
-		LEFT JOIN pg_trigger t
-			ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = format('%s()', w.function)::regprocedure
+		JOIN wanted w ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
+		LEFT JOIN pg_trigger t ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = w.function
+			AND t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0
 	WHERE b.relkind IN ('r', 'p')
 $$;
 REVOKE ALL ON FUNCTION segment._triggers(regclass) FROM PUBLIC;
 COMMENT ON FUNCTION segment._triggers(regclass) IS 'triggers of ours that a table and the partitions below it should have, beside those that they have (internal)';
+
+CREATE FUNCTION segment._set_trigger_modes(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	-- one table at a time: what ALTER TABLE does to the tables below differs between versions;
+	-- a trigger that was switched off stays off
+	FOR trigger IN
+		SELECT * FROM segment._triggers(relation) t
+		WHERE t.wanted_mode = 'R' AND t.present_mode IN ('O', 'A')
+	LOOP
+		EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER %I', trigger."table", trigger.present);
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._set_trigger_modes(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._set_trigger_modes(regclass) IS 'give triggers for replica sessions their mode, on a table and the partitions below it (internal)';
 
 CREATE FUNCTION segment._put_triggers(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
@@ -392,14 +448,7 @@ BEGIN
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
-	-- one table at a time: what ALTER TABLE does to the tables below differs between versions;
-	-- a trigger that was switched off stays off
-	FOR trigger IN
-		SELECT * FROM segment._triggers(relation) t
-		WHERE t.wanted_mode = 'R' AND t.present_mode IN ('O', 'A')
-	LOOP
-		EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER %I', trigger."table", trigger.present);
-	END LOOP;
+	PERFORM segment._set_trigger_modes(relation);
 END
 $$;
 REVOKE ALL ON FUNCTION segment._put_triggers(regclass) FROM PUBLIC;
@@ -423,7 +472,7 @@ BEGIN
 		)
 		SELECT t.tgname AS name, b.oid::regclass AS "table"
 		FROM below b JOIN pg_trigger t ON t.tgrelid = b.oid
-		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
+		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._row_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
 			AND t.tgparentid = 0	-- clones go with what they were made from
 		ORDER BY b.depth, b.oid, t.tgname
 	LOOP
@@ -590,7 +639,22 @@ COMMENT ON FUNCTION segment._stale() IS 'whether the state of any source may be 
 
 -- everything with a customer key in it, made with the type of the merchant's key
 
-CREATE FUNCTION segment._create_customer_objects(key_type regtype) RETURNS void
+CREATE FUNCTION segment._comment_customer_tables() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
+	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
+	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
+	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
+	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
+END
+$$;
+REVOKE ALL ON FUNCTION segment._comment_customer_tables() FROM PUBLIC;
+COMMENT ON FUNCTION segment._comment_customer_tables() IS 'say what the tables that hold customer keys are (internal)';
+
+CREATE FUNCTION segment._create_customer_tables(key_type regtype) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
@@ -613,9 +677,6 @@ CREATE TABLE segment.facts (
 	checked xid8
 ) WITH (fillfactor = 70)$$, key_type);
 	REVOKE ALL ON segment.facts FROM PUBLIC;
-	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
-	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
-	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
 
 	EXECUTE format($$
 CREATE TABLE segment.standings (
@@ -624,7 +685,6 @@ CREATE TABLE segment.standings (
 	since timestamptz[] NOT NULL
 )$$, key_type);
 	REVOKE ALL ON segment.standings FROM PUBLIC;
-	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
 
 	EXECUTE format($$
 CREATE TABLE segment.changes (
@@ -646,8 +706,20 @@ CREATE TABLE segment.changes (
 )$$, key_type);
 	CREATE INDEX changes_customer ON segment.changes (customer_id, version);
 	REVOKE ALL ON segment.changes FROM PUBLIC;
-	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
 
+	PERFORM segment._comment_customer_tables();
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._create_customer_tables(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_tables(regtype) IS 'make the tables that hold customer keys (internal, called by segment.attach_customers())';
+
+-- Apart from the tables, because a later version makes them anew.
+CREATE FUNCTION segment._create_customer_views(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+BEGIN
 	CREATE VIEW segment.customers AS
 		SELECT f.customer_id,
 			   f.number_of_orders,
@@ -758,37 +830,166 @@ LANGUAGE c STABLE
 AS '$libdir/segment', 'segment_verify'$$, key_type);
 	REVOKE ALL ON FUNCTION segment.verify() FROM PUBLIC;
 	COMMENT ON FUNCTION segment.verify() IS 'stored against recomputed by plain SQL from the attached tables: one row per difference, writes nothing';
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._create_customer_views(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_views(regtype) IS 'make the views and functions that hold or take customer keys (internal, called by segment.attach_customers() and segment.upgrade())';
 
+CREATE FUNCTION segment._create_customer_objects(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM segment._create_customer_tables(key_type);
+	PERFORM segment._create_customer_views(key_type);
+	PERFORM segment._set_objects_version();
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
-	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	PERFORM segment._adopt();
+END
+$$;
+REVOKE ALL ON FUNCTION segment._create_customer_objects(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make everything that holds customer keys (internal, called by segment.attach_customers())';
+
+CREATE FUNCTION segment._drop_customer_views() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+DECLARE
+	typed regprocedure;
+BEGIN
+	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
+	FOR typed IN
+		SELECT p.oid FROM pg_proc p
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
+	LOOP
+		EXECUTE format('DROP FUNCTION %s', typed);
+	END LOOP;
 END
 $function$;
-REVOKE ALL ON FUNCTION segment._create_customer_objects(regtype) FROM PUBLIC;
-COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make tables, views and functions that hold customer keys (internal, called by segment.attach_customers())';
+REVOKE ALL ON FUNCTION segment._drop_customer_views() FROM PUBLIC;
+COMMENT ON FUNCTION segment._drop_customer_views() IS 'drop what segment._create_customer_views() made (internal)';
 
 CREATE FUNCTION segment._drop_customer_objects() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $function$
-DECLARE
-	recalculation regprocedure;
 BEGIN
-	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
-	FOR recalculation IN
-		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
-	LOOP
-		EXECUTE format('DROP FUNCTION %s', recalculation);
-	END LOOP;
+	PERFORM segment._drop_customer_views();
 	DROP TABLE segment.facts, segment.standings, segment.changes;
 	DELETE FROM segment.epoch;
+	DELETE FROM segment.settings s WHERE s.name = 'objects_version';
 END
 $function$;
 REVOKE ALL ON FUNCTION segment._drop_customer_objects() FROM PUBLIC;
 COMMENT ON FUNCTION segment._drop_customer_objects() IS 'drop what segment._create_customer_objects() made (internal, called by segment.detach())';
+
+-- what attaching made belongs to no extension, so an update of the extension
+-- leaves it as it is: dumped, and dropped with the schema only
+
+CREATE FUNCTION segment._set_objects_version() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO segment.settings AS s (name, value)
+		SELECT 'objects_version', e.extversion FROM pg_extension e WHERE e.extname = 'segment'
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value
+$$;
+REVOKE ALL ON FUNCTION segment._set_objects_version() FROM PUBLIC;
+COMMENT ON FUNCTION segment._set_objects_version() IS 'write down which version made the tables and views of customers (internal)';
+
+CREATE FUNCTION segment._upgrade_due() RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(segment._setting('objects_version'), '0.1')
+	FROM pg_extension e
+	WHERE e.extname = 'segment' AND to_regclass('segment.facts') IS NOT NULL
+		AND coalesce(segment._setting('objects_version'), '0.1') <> e.extversion
+$$;
+REVOKE ALL ON FUNCTION segment._upgrade_due() FROM PUBLIC;
+COMMENT ON FUNCTION segment._upgrade_due() IS 'the version that made the tables and views of customers, where the extension is of another (internal)';
+
+CREATE FUNCTION segment.upgrade() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+DECLARE
+	key_type regtype;
+	granted text;
+	grants text[];
+	ledger regclass;
+	attached regclass;
+BEGIN
+	IF to_regclass('segment.facts') IS NULL THEN
+		RETURN;
+	END IF;
+	LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE;
+	LOCK TABLE segment.facts IN ACCESS EXCLUSIVE MODE;
+	SELECT a.atttypid INTO key_type FROM pg_attribute a WHERE a.attrelid = 'segment.facts'::regclass AND a.attname = 'customer_id';
+
+	SELECT array_agg(format('GRANT %s ON %s TO %s%s', g.privilege_type, g.object, g.grantee,
+							CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)) INTO grants
+	FROM (
+		SELECT x.privilege_type, c.oid::regclass::text AS object, x.is_grantable,
+			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
+		FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
+		WHERE c.relnamespace = 'segment'::regnamespace
+			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers') AND x.grantee <> c.relowner
+		UNION ALL
+		SELECT x.privilege_type, 'FUNCTION ' || p.oid::regprocedure::text, x.is_grantable,
+			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
+		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
+		WHERE p.pronamespace = 'segment'::regnamespace
+			AND p.proname IN ('recalculate_customers', 'verify') AND x.grantee <> p.proowner
+	) g;
+	BEGIN
+		PERFORM segment._drop_customer_views();
+	EXCEPTION WHEN dependent_objects_still_exist THEN
+		RAISE EXCEPTION 'cannot make the views of schema segment anew: others depend on them'
+			USING ERRCODE = 'dependent_objects_still_exist', DETAIL = SQLERRM,
+				  HINT = 'Drop those views, call segment.upgrade(), and create them again.';
+	END;
+
+	-- from 0.1
+	ALTER TABLE segment.facts
+		ADD COLUMN IF NOT EXISTS items_bought numeric NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS items_returned numeric NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS filled integer NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS checked xid8;
+	PERFORM segment._comment_customer_tables();
+	FOR ledger IN
+		SELECT to_regclass('segment.counted_' || a.id) FROM segment.attachments a WHERE to_regclass('segment.counted_' || a.id) IS NOT NULL
+	LOOP
+		EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS items numeric, ALTER COLUMN amount DROP NOT NULL, ALTER COLUMN at DROP NOT NULL', ledger);
+	END LOOP;
+	IF NOT EXISTS (SELECT FROM segment.epoch) THEN
+		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
+		INSERT INTO segment.stale_marks (source, reason)
+			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
+		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	END IF;
+
+	PERFORM segment._create_customer_views(key_type);
+	FOREACH granted IN ARRAY coalesce(grants, '{}') LOOP
+		EXECUTE granted;
+	END LOOP;
+	PERFORM segment._set_objects_version();
+	FOR attached IN
+		SELECT a.relation FROM segment.attachments a
+		UNION
+		SELECT w.relation FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id)) w(relation)
+	LOOP
+		PERFORM segment._put_triggers(attached);
+	END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION segment.upgrade() FROM PUBLIC;
+COMMENT ON FUNCTION segment.upgrade() IS 'after ALTER EXTENSION segment UPDATE: bring tables, views and triggers that attaching made to the new version';
 
 -- what is attached, and whether it can be trusted
 
@@ -800,6 +1001,7 @@ COMMENT ON FUNCTION segment._watched(integer) IS 'tables whose changes reach a s
 CREATE FUNCTION segment._shape_faults(OUT source integer, OUT reason text) RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
 		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
@@ -839,9 +1041,15 @@ AS $$
 	SELECT t.source, format('trigger "%s" of %s %s', coalesce(g.present, g.wanted), g."table",
 							CASE WHEN g.present IS NULL THEN 'is missing'
 								 WHEN g.present_mode = 'D' THEN 'is disabled'
-								 ELSE 'is enabled for other sessions than it should be' END)
+								 ELSE 'fires in the wrong sessions' END)
 	FROM tables t CROSS JOIN LATERAL segment._triggers(t.oid) g
 	WHERE NOT t.relispartition AND g.present_mode IS DISTINCT FROM g.wanted_mode
+	UNION
+	SELECT a.id, format('event trigger "%s" is %s', w.name, CASE WHEN e.evtname IS NULL THEN 'missing' ELSE 'not enabled ALWAYS' END)
+	FROM segment.attachments a
+		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
+		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
+	WHERE e.evtenabled IS DISTINCT FROM 'A'
 	ORDER BY 1, 2
 $$;
 REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
@@ -899,6 +1107,15 @@ BEGIN
 	RETURN NEXT;
 
 	FOR item, source, state, rows, detail, hint IN
+		SELECT 'upgrade', NULL::regclass, 'due', NULL::bigint,
+			   format('Tables, views and triggers that attaching made are those of version %s.', v.version),
+			   'SELECT segment.upgrade();'
+		FROM segment._upgrade_due() v(version) WHERE v.version IS NOT NULL
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	FOR item, source, state, rows, detail, hint IN
 		SELECT 'source', s.source, CASE WHEN s.stale THEN 'stale' ELSE 'exact' END, NULL::bigint,
 			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because ELSE '' END,
 			   s.advice
@@ -935,6 +1152,25 @@ COMMENT ON FUNCTION segment.status() IS 'one look: can the state be trusted, wha
 
 -- DDL on attached tables; last, so that nothing above fires them
 
+CREATE FUNCTION segment._functions_changed(OUT source integer, OUT function oid, OUT name text) RETURNS SETOF record
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE used(source, classid, objid) AS (
+		SELECT a.id, 'pg_rewrite'::regclass::oid, r.oid
+		FROM segment.attachments a JOIN pg_rewrite r ON r.ev_class = to_regclass('segment.source_' || a.id)
+		UNION
+		SELECT u.source, d.refclassid, d.refobjid
+		FROM used u JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid
+		WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+	)
+	SELECT u.source, c.objid, c.object_identity
+	FROM pg_event_trigger_ddl_commands() c JOIN used u ON u.classid = c.classid AND u.objid = c.objid
+	WHERE c.classid = 'pg_proc'::regclass
+$$;
+REVOKE ALL ON FUNCTION segment._functions_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._functions_changed() IS 'functions that expressions of sources call and that the command has created or altered (internal, for the event trigger)';
+
 CREATE FUNCTION segment._ddl() RETURNS event_trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_ddl';
 REVOKE ALL ON FUNCTION segment._ddl() FROM PUBLIC;
@@ -951,7 +1187,8 @@ CREATE EVENT TRIGGER segment_ddl_start ON ddl_command_start
 ALTER EVENT TRIGGER segment_ddl_start ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER segment_ddl_start IS 'watches what a command takes along with the tables it drops or detaches';
 CREATE EVENT TRIGGER segment_ddl_end ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
+	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER',
+		'CREATE FUNCTION', 'ALTER FUNCTION', 'ALTER ROUTINE')
 	EXECUTE FUNCTION segment._ddl();
 ALTER EVENT TRIGGER segment_ddl_end ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER segment_ddl_end IS 'puts triggers on new partitions, marks sources stale whose rows may have changed unseen';

@@ -1166,7 +1166,7 @@ register_source(Attachment *attachment, Datum watch)
 	values[5] = watch;
 	values[6] = BoolGetDatum(!attachment->fill);
 	segment_become(attachment->set->owner, &caller);
-	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, parent, watch, filling)"
+	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, order_source, watch, filling)"
 						 " VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, nulls, false, NULL, NULL);
 	segment_resume(&caller);
 }
@@ -1531,6 +1531,17 @@ reread(SourceSet *set)
 	return segment_sources_acquire();
 }
 
+/* A library that was updated before the extension reads arguments of its own version only. */
+static void
+require_this_version(FunctionCallInfo fcinfo, int nargs)
+{
+	if (PG_NARGS() != nargs)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the library of extension \"segment\" is of another version than the extension"),
+				 errhint("ALTER EXTENSION segment UPDATE; SELECT segment.upgrade();")));
+}
+
 /* Count what the table holds already. */
 static void
 fill(SourceSet *set, Source *source)
@@ -1567,6 +1578,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	Source	   *source;
 	Oid			key_type = InvalidOid;
 
+	require_this_version(fcinfo, arguments->fill + 1);
 	segment_require_read_committed("attach a table");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,

@@ -17,6 +17,7 @@
 #include "segment.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -25,18 +26,19 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "ddl.h"
+#include "fact.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "saved_plan.h"
 #include "source.h"
 #include "stale.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -45,6 +47,7 @@
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(segment_ddl);
+PG_FUNCTION_INFO_V1(segment_row_changed);
 
 /* what a command does to a table that may concern us */
 typedef enum ChangeKind
@@ -56,7 +59,10 @@ typedef enum ChangeKind
 	PARENT_GIVEN_UP,			/* NO INHERIT */
 	SHAPE_CHANGED,				/* INHERIT, UNLOGGED, CREATE OR REPLACE TRIGGER */
 	TRIGGERS_OFF,
-	TRIGGERS_ON
+	TRIGGERS_ON,
+	TRIGGER_FOR_REPLICA,		/* ENABLE REPLICA */
+	COLUMN_RETYPED,
+	FUNCTION_CHANGED			/* of no table: expressions may call it */
 } ChangeKind;
 
 typedef struct Change
@@ -84,6 +90,7 @@ typedef struct Following
 	List	   *changes;		/* NIL: drops */
 	List	   *tables;			/* that concern us, as far as known */
 	MemoryContext context;		/* of tables */
+	Snapshot	before;			/* as things were before the command */
 	SourceSet  *set;
 } Following;
 
@@ -130,6 +137,45 @@ segment_take_triggers(Oid owner, Oid relid)
 	run_own_ddl(owner, "SELECT segment._take_triggers($1)", relid);
 }
 
+/* Whether a trigger fires in this session, for whatever rows. */
+static bool
+fires_always(const Trigger *trigger)
+{
+	return trigger->tgqual == NULL && trigger->tgnattr == 0 &&
+		(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
+		 trigger->tgenabled == (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA
+								? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN));
+}
+
+/*
+ * The row trigger of partitioned tables.  Everybody may execute it, so that
+ * everybody may make a partition; but of several such triggers on a table, ours
+ * and one that somebody has put there besides, only the first counts.
+ */
+Datum
+segment_row_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerDesc *all;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"segment._row_changed\" must be fired AFTER, FOR EACH ROW")));
+	all = data->tg_relation->trigdesc;
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
+	{
+		Trigger    *trigger = &all->triggers[i];
+
+		if (trigger->tgoid == data->tg_trigger->tgoid)
+			break;
+		if (trigger->tgfoid == data->tg_trigger->tgfoid && trigger->tgtype == data->tg_trigger->tgtype &&
+			fires_always(trigger))
+			return PointerGetDatum(NULL);
+	}
+	return segment_source_changed(fcinfo);
+}
+
 /* Whether a trigger calls a function of ours. */
 static bool
 is_ours(Form_pg_trigger trigger, Oid namespace)
@@ -138,16 +184,22 @@ is_ours(Form_pg_trigger trigger, Oid namespace)
 		get_func_namespace(trigger->tgfoid) == namespace;
 }
 
-/* Whether a table carries a trigger of ours: that name, or any. */
+typedef struct OurTrigger
+{
+	char		mode;			/* tgenabled */
+	Oid			function;
+} OurTrigger;
+
+/* A trigger of ours that a table carries, or carried by a snapshot: that name, or any. */
 static bool
-carries_trigger(Oid relid, const char *name)
+find_trigger(Oid relid, const char *name, Snapshot snapshot, OurTrigger *found)
 {
 	Oid			namespace = get_namespace_oid("segment", true);
 	Relation	triggers;
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		found = false;
+	bool		any = false;
 
 	if (!OidIsValid(namespace) || !OidIsValid(relid))
 		return false;
@@ -155,12 +207,26 @@ carries_trigger(Oid relid, const char *name)
 	ScanKeyInit(&keys[0], Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	if (name != NULL)
 		ScanKeyInit(&keys[1], Anum_pg_trigger_tgname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, name != NULL ? 2 : 1, keys);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-		found = is_ours((Form_pg_trigger) GETSTRUCT(tuple), namespace);
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, snapshot, name != NULL ? 2 : 1, keys);
+	while (!any && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		any = is_ours(trigger, namespace);
+		found->mode = trigger->tgenabled;
+		found->function = trigger->tgfoid;
+	}
 	systable_endscan(scan);
 	table_close(triggers, AccessShareLock);
-	return found;
+	return any;
+}
+
+static bool
+carries_trigger(Oid relid, const char *name)
+{
+	OurTrigger	trigger;
+
+	return find_trigger(relid, name, NULL, &trigger);
 }
 
 /* Those of the tables that carry triggers of ours. */
@@ -439,6 +505,8 @@ add_subcommand(List *changes, RangeVar *table, AlterTableCmd *command, bool star
 			if (start && partition->concurrent)
 				return add_change(changes, PARTITION_DETACHING, table, partition->name, NULL);
 			return add_change(changes, PARTITION_DETACHED, table, partition->name, NULL);
+		case AT_AlterColumnType:
+			return add_change(changes, COLUMN_RETYPED, table, NULL, NULL);
 		case AT_DropInherit:
 			return add_change(changes, PARENT_GIVEN_UP, table, castNode(RangeVar, command->def), NULL);
 		case AT_AddInherit:
@@ -450,9 +518,10 @@ add_subcommand(List *changes, RangeVar *table, AlterTableCmd *command, bool star
 		case AT_DisableTrigAll:
 		case AT_DisableTrigUser:
 			return add_change(changes, TRIGGERS_OFF, table, NULL, NULL);
+		case AT_EnableReplicaTrig:
+			return add_change(changes, TRIGGER_FOR_REPLICA, table, NULL, command->name);
 		case AT_EnableTrig:
 		case AT_EnableAlwaysTrig:
-		case AT_EnableReplicaTrig:
 			return add_change(changes, TRIGGERS_ON, table, NULL, command->name);
 		case AT_EnableTrigAll:
 		case AT_EnableTrigUser:
@@ -495,6 +564,12 @@ changes_of(Node *parsetree, bool start)
 				changes = add_subcommand(changes, ((AlterTableStmt *) parsetree)->relation,
 										 lfirst_node(AlterTableCmd, cell), start);
 			return changes;
+		case T_CreateFunctionStmt:
+			if (((CreateFunctionStmt *) parsetree)->replace)
+				return add_change(NIL, FUNCTION_CHANGED, NULL, NULL, NULL);
+			return NIL;
+		case T_AlterFunctionStmt:
+			return add_change(NIL, FUNCTION_CHANGED, NULL, NULL, NULL);
 		case T_CreateTrigStmt:
 			if (((CreateTrigStmt *) parsetree)->replace)
 				return add_change(NIL, SHAPE_CHANGED, ((CreateTrigStmt *) parsetree)->relation, NULL, NULL);
@@ -548,6 +623,37 @@ partition_gone(SourceSet *set, Oid partition, Oid parent)
 													segment_table_name(partition), segment_table_name(parent)));
 }
 
+/* Whether a partition is of the kind that nothing can be wrong with. */
+static bool
+is_ordinary_partition(Oid relid)
+{
+	return get_rel_relispartition(relid) && get_rel_persistence(relid) == RELPERSISTENCE_PERMANENT &&
+		get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE;
+}
+
+/*
+ * The server refuses to retype a column that a mapping reads, but does not know
+ * what a function reads of a table named in watch.
+ */
+static void
+mark_untraceable(SourceSet *set, Oid relid)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		for (int j = 0; j < set->sources[i].nlinks; j++)
+		{
+			Link	   *link = &set->sources[i].links[j];
+
+			if (link->relid == relid && !link->traceable)
+			{
+				segment_mark_stale(set, set->sources[i].id,
+								   psprintf("a column of %s was given another type", segment_table_name(relid)));
+				break;
+			}
+		}
+	}
+}
+
 /* Follow a change that concerns us; above: the tables of ours it was made to, or that are above those. */
 static void
 follow_ours(SourceSet *set, Change *change, Oid relid, Oid other, List *above, List *sources)
@@ -560,6 +666,8 @@ follow_ours(SourceSet *set, Change *change, Oid relid, Oid other, List *above, L
 			/* an inheritance child gets none: that is a fault */
 			if (get_rel_relispartition(relid) || get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 				segment_put_triggers(set->owner, relid);
+			if (is_ordinary_partition(relid))
+				return;
 			break;
 		case PARTITION_ATTACHED:
 			if (above != NIL)
@@ -578,35 +686,146 @@ follow_ours(SourceSet *set, Change *change, Oid relid, Oid other, List *above, L
 			segment_mark_sources(set, sources, psprintf("%s is no inheritance child of %s any more",
 														segment_table_name(relid), segment_table_name(other)));
 			break;
+		case COLUMN_RETYPED:
+			mark_untraceable(set, relid);
+			return;
 		case SHAPE_CHANGED:
 		case TRIGGERS_OFF:
 			afresh = sources;
 			break;
 		case TRIGGERS_ON:
-			segment_put_triggers(set->owner, relid);
-			segment_mark_sources(set, sources, psprintf("a trigger of %s was switched on; rows may have come unseen before",
-														segment_table_name(relid)));
+		case TRIGGER_FOR_REPLICA:
+			/* not those that are missing: a restore is about to make them */
+			run_own_ddl(set->owner, "SELECT segment._set_trigger_modes($1)", relid);
+			segment_mark_sources(set, sources, change->trigger
+								 ? psprintf("trigger \"%s\" of %s was enabled; rows may have come unseen before",
+											change->trigger, segment_table_name(relid))
+								 : psprintf("triggers of %s were enabled; rows may have come unseen before",
+											segment_table_name(relid)));
 			afresh = sources;
 			break;
+		case FUNCTION_CHANGED:
+			break;				/* follow_functions() */
 	}
 	segment_mark_faults(set, afresh);
+}
+
+static bool
+switches_triggers(Change *change)
+{
+	return change->kind == TRIGGERS_OFF || change->kind == TRIGGERS_ON || change->kind == TRIGGER_FOR_REPLICA;
+}
+
+/*
+ * Whether a trigger for replica sessions has only just been made: before the
+ * command it was in the mode in which CREATE TRIGGER leaves it.  That is how
+ * pg_dump puts it back; we do not leave one so.
+ */
+static bool
+is_restored(Oid relid, const char *name, Snapshot before)
+{
+	OurTrigger	trigger;
+	char	   *function;
+
+	if (!find_trigger(relid, name, before, &trigger) || trigger.mode != TRIGGER_FIRES_ON_ORIGIN)
+		return false;
+	function = get_func_name(trigger.function);
+	return function != NULL && strcmp(function, "_unseen") == 0;
+}
+
+static void
+acquire_sources(Following *following)
+{
+	if (following->set == NULL)
+	{
+		segment_connect(0);
+		following->set = segment_sources_acquire();
+	}
+}
+
+/* A function's definition as a snapshot sees it, NULL where it does not. */
+static HeapTuple
+function_definition(Oid function, Snapshot snapshot)
+{
+	Relation	functions = table_open(ProcedureRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_proc_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(function));
+	scan = systable_beginscan(functions, ProcedureOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(functions, AccessShareLock);
+	return tuple;
+}
+
+/* Whether a function is what it was before the command, as a script that runs again leaves it. */
+static bool
+same_function(Oid function, Snapshot snapshot)
+{
+	HeapTuple	before = function_definition(function, snapshot);
+	HeapTuple	after = function_definition(function, NULL);
+
+	return before != NULL && after != NULL && before->t_len == after->t_len &&
+		before->t_data->t_hoff == after->t_data->t_hoff &&
+		memcmp((char *) before->t_data + offsetof(HeapTupleHeaderData, t_bits),
+			   (char *) after->t_data + offsetof(HeapTupleHeaderData, t_bits),
+			   before->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0;
+}
+
+/* Rows count for what functions in the mappings say: another body, other figures. */
+static void
+follow_functions(Following *following)
+{
+	SPITupleTable *rows;
+	uint64		n;
+	Identity	caller;
+
+	acquire_sources(following);
+	if (following->set->nsources == 0)
+		return;
+	segment_become(following->set->owner, &caller);
+	n = segment_execute_latest("SELECT f.source, f.function, f.name FROM segment._functions_changed() f");
+	segment_resume(&caller);
+	rows = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Oid			function = DatumGetObjectId(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
+
+		if (!same_function(function, following->before))
+			segment_mark_stale(following->set, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)),
+							   psprintf("function %s was changed", SPI_getvalue(rows->vals[i], rows->tupdesc, 3)));
+	}
+	SPI_freetuptable(rows);
 }
 
 /* Follow a change, if it concerns us. */
 static void
 follow_change(Following *following, Change *change)
 {
-	Oid			relid = RangeVarGetRelid(change->table, NoLock, true);
-	Oid			other = change->other ? RangeVarGetRelid(change->other, NoLock, true) : InvalidOid;
+	Oid			relid;
+	Oid			other;
 	List	   *above;
 	List	   *tables;
 	List	   *sources;
 	MemoryContext before;
 
+	if (change->kind == FUNCTION_CHANGED)
+	{
+		follow_functions(following);
+		return;
+	}
+	relid = RangeVarGetRelid(change->table, NoLock, true);
+	other = change->other ? RangeVarGetRelid(change->other, NoLock, true) : InvalidOid;
 	if (!OidIsValid(relid) || (change->other && !OidIsValid(other)))
 		return;
-	if ((change->kind == TRIGGERS_OFF || change->kind == TRIGGERS_ON) &&
-		!carries_trigger(relid, change->trigger))
+	if (switches_triggers(change) && !carries_trigger(relid, change->trigger))
+		return;
+	if (change->kind == TRIGGER_FOR_REPLICA && is_restored(relid, change->trigger, following->before))
 		return;
 	above = that_concern_us(segment_with_ancestors(relid));
 	tables = list_copy(above);
@@ -618,11 +837,7 @@ follow_change(Following *following, Change *change)
 	before = MemoryContextSwitchTo(following->context);
 	following->tables = list_concat_unique_oid(following->tables, tables);
 	MemoryContextSwitchTo(before);
-	if (following->set == NULL)
-	{
-		segment_connect(0);
-		following->set = segment_sources_acquire();
-	}
+	acquire_sources(following);
 	sources = segment_sources_of(following->set, tables);
 	if (sources != NIL)			/* else a restore that has not come to them yet */
 		follow_ours(following->set, change, relid, other, above, sources);
@@ -637,8 +852,7 @@ follow(void *argument)
 	following->set = NULL;
 	if (following->changes == NIL)
 	{
-		segment_connect(0);
-		following->set = segment_sources_acquire();
+		acquire_sources(following);
 		follow_drops(following->set);
 	}
 	foreach(cell, following->changes)
@@ -681,7 +895,8 @@ mark_failed(void *argument)
 static void
 follow_or_mark(List *changes)
 {
-	Following	following = {.changes = changes, .context = CurrentMemoryContext};
+	Following	following = {.changes = changes, .context = CurrentMemoryContext,
+	.before = GetActiveSnapshot()};
 	ErrorData  *error = segment_try(follow, &following);
 
 	if (error == NULL)

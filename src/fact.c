@@ -41,6 +41,7 @@
 #include "recalculate.h"
 #include "row.h"
 #include "saved_plan.h"
+#include "stale.h"
 #include "standing.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -1935,6 +1936,11 @@ follow(Work *work)
 		OidIsValid(root_of(work->trigger->tg_relation)))
 		work->relid = root_of(work->trigger->tg_relation);
 	work->refused = !is_attached(work->set, work->relid, &role, &name);
+	if (work->refused && segment_sources_of(work->set, segment_with_ancestors(work->relid)) != NIL)
+	{
+		work->refused = false;	/* being detached concurrently: its rows have left already */
+		return;
+	}
 	if (work->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -1995,17 +2001,26 @@ mark_failed(void *argument)
 
 	segment_connect(0);
 	work->set = segment_sources_acquire();
-	for (int i = 0; i < work->set->nsources; i++)
-	{
-		Source	   *source = &work->set->sources[i];
-		bool		concerned = source->relid == work->relid;
-
-		for (int j = 0; j < source->nlinks; j++)
-			concerned |= source->links[j].relid == work->relid;
-		if (concerned)
-			segment_mark_stale(work->set, source->id, "a change could not be followed, see the server's log");
-	}
+	segment_mark_sources(work->set, segment_sources_of(work->set, list_make1_oid(work->relid)),
+						 "a change could not be followed, see the server's log");
 	segment_sources_release();
+	SPI_finish();
+}
+
+/*
+ * Mark all sources, where what is attached cannot even be read: a view that is
+ * broken, or the library is newer than the extension that was created.
+ */
+static void
+mark_all_failed(void *argument)
+{
+	Identity	caller;
+
+	segment_connect(0);
+	segment_become(segment_owner(), &caller);
+	segment_execute("INSERT INTO segment.stale_marks (source, reason)"
+					" SELECT a.id, 'changes could not be followed, see the server''s log' FROM segment.attachments a");
+	segment_resume(&caller);
 	SPI_finish();
 }
 
@@ -2060,7 +2075,7 @@ segment_source_changed(PG_FUNCTION_ARGS)
 					RelationGetRelationName(trigger->tg_relation), error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0,
 			 errhint("The change itself stands; the source is marked stale until segment.recalculate().")));
-	if (segment_try(mark_failed, &work) != NULL)
+	if (segment_try(work.set == NULL ? mark_all_failed : mark_failed, &work) != NULL)
 		ReThrowError(error);	/* not even a mark: better no sale than silently wrong */
 	return PointerGetDatum(NULL);
 }

@@ -951,7 +951,9 @@ declare_exact(SourceSet *set, Datum marks, int filled)
 	Identity	caller;
 
 	segment_become(set->owner, &caller);
-	segment_execute_with("DELETE FROM segment.stale_marks m WHERE m::text = ANY ($1)",
+	/* one that a transaction in flight is just making its own is not waited for, and stays */
+	segment_execute_with("DELETE FROM segment.stale_marks WHERE ctid = ANY (ARRAY("
+						 "SELECT m.ctid FROM segment.stale_marks m WHERE m::text = ANY ($1) FOR UPDATE SKIP LOCKED))",
 						 1, types, &marks, NULL, false, NULL, NULL);
 	if (filled > 0)
 		segment_execute(psprintf("UPDATE segment.attachments SET filling = false WHERE filling AND id <= %d", filled));
@@ -972,9 +974,7 @@ adopt_state(SourceSet *set)
 	if (set->is_here)
 		return;
 	segment_become(set->owner, &caller);
-	segment_execute("DELETE FROM segment.epoch");
-	segment_execute("INSERT INTO segment.epoch (system_identifier, database)"
-					" SELECT d.system_identifier, d.database FROM segment._database() d");
+	segment_execute("SELECT segment._adopt()");
 	segment_resume(&caller);
 }
 

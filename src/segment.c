@@ -10,7 +10,7 @@
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM >= 180000
-PG_MODULE_MAGIC_EXT(.name = "segment", .version = "0.1");
+PG_MODULE_MAGIC_EXT(.name = "segment", .version = "0.2");
 #else
 PG_MODULE_MAGIC;
 #endif

@@ -861,7 +861,7 @@ load(Oid attachments)
 	spell_constants_plainly();
 	read_anonymous(set);
 	set->is_here = is_here();
-	segment_execute_latest("SELECT a.id, a.relation, a.role, a.parent, a.watch,"
+	segment_execute_latest("SELECT a.id, a.relation, a.role, a.order_source, a.watch,"
 						   " CASE WHEN a.arguments OPERATOR(pg_catalog.->>) 'currency' IS NOT NULL THEN segment._setting('currency') END,"
 						   " a.filling FROM segment.attachments a ORDER BY a.id");
 	rows = SPI_tuptable;

@@ -52,7 +52,11 @@ static Marked *marked = NULL;	/* in TopTransactionContext */
 char *
 segment_table_name(Oid relid)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		return psprintf("table %u", relid);
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
 }
 
 /* A table and all tables above it: those it is a partition or a child of. */
@@ -188,6 +192,33 @@ segment_marks_cleared(void)
 	marked = NULL;				/* the entries go with the transaction */
 }
 
+/*
+ * Write a mark of this transaction's: an earlier one with the same reason is
+ * made ours, so that a subscriber does not gather one for each transaction.  One
+ * that somebody else is just making theirs, or clearing, is not waited for.
+ */
+static void
+mark_or_renew(SourceSet *set, int source, const char *reason)
+{
+	Oid			types[2] = {INT4OID, TEXTOID};
+	Datum		values[2] = {Int32GetDatum(source), CStringGetTextDatum(reason)};
+	uint64		n = 0;
+	Identity	caller;
+
+	/* where an update could end in 40001 a new one is written */
+	if (!IsolationUsesXactSnapshot())
+	{
+		segment_become(set->owner, &caller);
+		n = segment_execute_with("UPDATE segment.stale_marks SET marked_at = clock_timestamp(), xid = pg_current_xact_id()"
+								 " WHERE ctid = (SELECT m.ctid FROM segment.stale_marks m WHERE m.source = $1 AND m.reason = $2"
+								 " LIMIT 1 FOR UPDATE SKIP LOCKED)",
+								 2, types, values, NULL, false, NULL, NULL);
+		segment_resume(&caller);
+	}
+	if (n == 0)
+		segment_mark_stale(set, source, reason);
+}
+
 /* Once in a transaction for each source in which the table has a part. */
 static void
 mark_unseen(SourceSet *set, Relation relation)
@@ -211,9 +242,9 @@ mark_unseen(SourceSet *set, Relation relation)
 		attached = true;
 		if (is_marked(source->id, InvalidOid))
 			continue;
-		segment_mark_stale(set, source->id,
-						   psprintf("rows of %s were changed by replication, or with session_replication_role = replica",
-									segment_table_name(part)));
+		mark_or_renew(set, source->id,
+					  psprintf("rows of %s were changed by replication, or with session_replication_role = replica",
+							   segment_table_name(part)));
 		remember_marked(source->id, InvalidOid);
 	}
 	if (!attached)

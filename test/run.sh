@@ -33,6 +33,9 @@ suite() {
 # TAP suites run with -v to be counted; their passed tests need not be read.
 show() { grep --line-buffered -vE '^ *(ok [0-9]|[0-9]+\.\.[0-9]+$)|^# (Subtest|\+)' || true; }
 
+# Scripts of released versions, for tests that update from them.
+install -m 644 test/upgrade/segment--*.sql "$SERVER_DIR/inst$("${PG_CONFIG:-pg_config}" --sharedir)/extension/"
+
 # PostgreSQL::Test starts servers of its own, which initdb refuses to root:
 # then a copy of the tree, as the server's user.
 tap() {

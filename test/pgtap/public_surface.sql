@@ -13,7 +13,7 @@ DO $$ BEGIN
 	PERFORM segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at');
 END $$;
 
-SELECT plan(15);
+SELECT plan(16);
 
 SELECT set_eq(
 	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
@@ -30,6 +30,7 @@ SELECT set_eq(
 		'recalculate_customers(customer_ids bigint[])',
 		'recalculate_in_batches(IN batch_size integer)',
 		'status(OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)',
+		'upgrade()',
 		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)'
 	],
 	'public functions are these; whatever is added must be listed here and in the reference');
@@ -57,8 +58,9 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice') $$,
-	'nobody but the owner may call anything until it is granted, except what views call for their readers');
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice',
+			'_row_changed', '_unseen') $$,
+	'nobody but the owner may call anything until it is granted, except what views call for their readers and triggers that the server clones for whoever makes a partition');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 	   WHERE c.relnamespace = 'segment'::regnamespace AND a.grantee <> c.relowner $$,
@@ -82,6 +84,13 @@ SELECT is_empty(
 		 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relname IN
 			('facts', 'standings', 'changes', 'counted_3', 'source_1', 'source_2', 'source_3', 'customers', 'customer_tiers')) $$,
 	'what attaching made is no member of the extension, so it is dumped');
+SELECT set_eq(
+	$$ SELECT t.evtname || ' ' || t.evtenabled::text FROM pg_event_trigger t
+		JOIN pg_depend d ON d.classid = 'pg_event_trigger'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'segment'
+	   WHERE obj_description(t.oid, 'pg_event_trigger') IS NOT NULL $$,
+	ARRAY['segment_ddl_start A', 'segment_ddl_end A', 'segment_ddl_drop A'],
+	'event triggers are members with comments and fire in every session');
 SELECT is_empty(
 	$$ SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
 	   WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'segment' AND d.deptype = 'e'

@@ -55,6 +55,7 @@ SELECT * FROM segment.verify();
 -- a function of the merchant's that changes settings changes them for itself only
 CREATE OR REPLACE FUNCTION shop.who() RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN PERFORM set_config('search_path', 'shop', false), set_config('datestyle', 'German', false); RETURN 1; END $$;
+SELECT segment.recalculate();	-- another body may say something else
 SHOW datestyle;
 SELECT * FROM segment.verify();
 INSERT INTO shop.orders VALUES (9, 1, 1, '2026-01-01');

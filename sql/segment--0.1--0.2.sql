@@ -1,0 +1,845 @@
+/* sql/segment--0.1--0.2.sql */
+
+-- complain if script is sourced in psql, rather than via ALTER EXTENSION
+\echo Use "ALTER EXTENSION segment UPDATE TO '0.2'" to load this file. \quit
+
+-- Functions and tables of the extension; what attaching made is brought to this
+-- version by segment.upgrade() afterwards.
+
+DROP FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[]);
+DROP FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]);
+DROP FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass);
+
+ALTER TABLE segment.attachments ADD COLUMN filling boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN segment.attachments.order_source IS 'the source whose rows the rows of this one name: orders; of return lines, returns';
+COMMENT ON COLUMN segment.attachments.filling IS 'attached with fill => false, and not everyone is filled yet';
+
+ALTER TABLE segment.stale_marks ADD COLUMN xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id();
+COMMENT ON COLUMN segment.stale_marks.xid IS 'the transaction that marked: customers computed again later are not concerned (segment.facts.checked)';
+
+CREATE TABLE segment.epoch (
+	system_identifier text COLLATE "C" NOT NULL,
+	database oid NOT NULL,
+	since timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+REVOKE ALL ON segment.epoch FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.epoch', '');
+COMMENT ON TABLE segment.epoch IS 'the database in which the state was computed: one row where it is this one (internal)';
+
+CREATE FUNCTION segment._database(OUT system_identifier text, OUT database oid)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT (SELECT c.system_identifier::text FROM pg_control_system() c),
+		   (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+$$;
+REVOKE ALL ON FUNCTION segment._database() FROM PUBLIC;
+COMMENT ON FUNCTION segment._database() IS 'which database this is (internal)';
+
+CREATE FUNCTION segment._is_here() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*) = 1 AND bool_and(e.system_identifier = d.system_identifier AND e.database = d.database)
+	FROM segment.epoch e CROSS JOIN segment._database() d
+$$;
+COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
+
+CREATE FUNCTION segment._attachments_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
+REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._attachments_changed() IS 'trigger that tells every session that what is attached has changed, also by a restore (internal)';
+
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.attachments
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
+
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
+COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
+
+CREATE FUNCTION segment._row_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
+COMMENT ON FUNCTION segment._row_changed() IS 'row trigger on attached and watched partitioned tables (internal)';
+
+CREATE FUNCTION segment._unseen() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_unseen';
+COMMENT ON FUNCTION segment._unseen() IS 'trigger on attached and watched tables that fires in replica sessions only: marks their sources stale (internal)';
+
+CREATE FUNCTION segment._triggers(
+	relation regclass,
+	OUT "table" regclass, OUT is_partition boolean, OUT wanted name, OUT definition text, OUT wanted_mode "char",
+	OUT present name, OUT present_mode "char")
+RETURNS SETOF record
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE wanted(name, type, if_partitioned, if_ordinary, event, each, function, mode) AS MATERIALIZED (
+		-- transition tables cannot be trusted where rows are routed or moved to partitions
+		VALUES ('_segment_insert'::name, 4, false, true, 'AFTER INSERT',
+				'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'segment._source_changed()'::regprocedure, 'O'::"char"),
+			   ('_segment_update', 16, false, true, 'AFTER UPDATE',
+				'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_delete', 8, false, true, 'AFTER DELETE',
+				'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_row', 29, true, false, 'AFTER INSERT OR UPDATE OR DELETE',
+				'FOR EACH ROW', 'segment._row_changed()', 'O'),
+			   ('_segment_truncate', 32, true, true, 'AFTER TRUNCATE',
+				'FOR EACH STATEMENT', 'segment._source_changed()', 'O'),
+			   ('_segment_unseen', 29, true, true, 'AFTER INSERT OR UPDATE OR DELETE',
+				'FOR EACH ROW', 'segment._unseen()', 'R'),
+			   ('_segment_unseen_truncate', 32, true, true, 'AFTER TRUNCATE',
+				'FOR EACH STATEMENT', 'segment._unseen()', 'R')
+	), below(oid, relkind, relispartition) AS (
+		SELECT c.oid, c.relkind, c.relispartition FROM pg_class c WHERE c.oid = _triggers.relation
+		UNION ALL
+		SELECT c.oid, c.relkind, c.relispartition
+		FROM below b
+			JOIN pg_inherits i ON i.inhparent = b.oid AND NOT i.inhdetachpending
+			JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE b.relkind = 'p'
+	)
+	SELECT b.oid::regclass, b.relispartition, w.name,
+		   format('%s ON %s %s EXECUTE FUNCTION %s', w.event, b.oid::regclass, w.each, w.function),
+		   w.mode, t.tgname, t.tgenabled
+	FROM below b
+		JOIN wanted w ON CASE WHEN b.relkind = 'p' OR b.relispartition THEN w.if_partitioned ELSE w.if_ordinary END
+		LEFT JOIN pg_trigger t ON t.tgrelid = b.oid AND t.tgtype = w.type AND t.tgfoid = w.function
+			AND t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0
+	WHERE b.relkind IN ('r', 'p')
+$$;
+REVOKE ALL ON FUNCTION segment._triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._triggers(regclass) IS 'triggers of ours that a table and the partitions below it should have, beside those that they have (internal)';
+
+CREATE FUNCTION segment._set_trigger_modes(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	-- one table at a time: what ALTER TABLE does to the tables below differs between versions;
+	-- a trigger that was switched off stays off
+	FOR trigger IN
+		SELECT * FROM segment._triggers(relation) t
+		WHERE t.wanted_mode = 'R' AND t.present_mode IN ('O', 'A')
+	LOOP
+		EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER %I', trigger."table", trigger.present);
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._set_trigger_modes(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._set_trigger_modes(regclass) IS 'give triggers for replica sessions their mode, on a table and the partitions below it (internal)';
+
+CREATE FUNCTION segment._put_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	-- row triggers of a partition are clones: the server makes them with those of the table above
+	FOR trigger IN
+		SELECT * FROM segment._triggers(relation) t
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+	LOOP
+		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
+	END LOOP;
+	PERFORM segment._set_trigger_modes(relation);
+END
+$$;
+REVOKE ALL ON FUNCTION segment._put_triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._put_triggers(regclass) IS 'put on a table and the partitions below it whatever triggers of ours are missing (internal)';
+
+CREATE FUNCTION segment._take_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	trigger record;
+BEGIN
+	FOR trigger IN
+		WITH RECURSIVE below(oid, relkind, depth) AS (
+			SELECT c.oid, c.relkind, 0 FROM pg_class c WHERE c.oid = _take_triggers.relation
+			UNION ALL
+			SELECT c.oid, c.relkind, b.depth + 1
+			FROM below b JOIN pg_inherits i ON i.inhparent = b.oid JOIN pg_class c ON c.oid = i.inhrelid
+			WHERE b.relkind = 'p'
+		)
+		SELECT t.tgname AS name, b.oid::regclass AS "table"
+		FROM below b JOIN pg_trigger t ON t.tgrelid = b.oid
+		WHERE t.tgfoid IN ('segment._source_changed()'::regprocedure, 'segment._row_changed()'::regprocedure, 'segment._unseen()'::regprocedure)
+			AND t.tgparentid = 0	-- clones go with what they were made from
+		ORDER BY b.depth, b.oid, t.tgname
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', trigger.name, trigger."table");
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._take_triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION segment._take_triggers(regclass) IS 'take our triggers off a table and the partitions below it (internal)';
+
+CREATE FUNCTION segment.attach_customers(
+	"table" regclass,
+	key text,
+	name text DEFAULT NULL,
+	given_name text DEFAULT NULL,
+	phone text DEFAULT NULL,
+	email text DEFAULT NULL,
+	sex text DEFAULT NULL,
+	birth_date text DEFAULT NULL,
+	birth_day text DEFAULT NULL,
+	birth_month text DEFAULT NULL,
+	birth_year text DEFAULT NULL,
+	address text DEFAULT NULL,
+	country text DEFAULT NULL,
+	region text DEFAULT NULL,
+	city text DEFAULT NULL,
+	ward text DEFAULT NULL,
+	tags text DEFAULT NULL,
+	member_since text DEFAULT NULL,
+	added_at text DEFAULT NULL,
+	anonymous text[] DEFAULT '{}',
+	counted_when text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_customers';
+REVOKE ALL ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[], jsonb, boolean) IS 'attach the table of customers: arguments are column names or expressions over its row';
+
+CREATE FUNCTION segment.attach_orders(
+	"table" regclass,
+	customer text,
+	amount text,
+	at text,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	currency text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	items text DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_orders';
+REVOKE ALL ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[], text, jsonb, boolean) IS 'attach a table of orders: arguments are column names or expressions over its row';
+
+CREATE FUNCTION segment.attach_returns(
+	"table" regclass,
+	amount text,
+	at text,
+	customer text DEFAULT NULL,
+	order_key text DEFAULT NULL,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	currency text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	orders regclass DEFAULT NULL,
+	items text DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_returns';
+REVOKE ALL ON FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, text, jsonb, boolean) IS 'attach a table of returns: arguments are column names or expressions over its row; customer or order_key, one is enough';
+
+CREATE FUNCTION segment.attach_order_lines(
+	"table" regclass,
+	order_key text,
+	product text DEFAULT NULL,
+	category text DEFAULT NULL,
+	quantity text DEFAULT NULL,
+	amount text DEFAULT NULL,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	orders regclass DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_order_lines';
+REVOKE ALL ON FUNCTION segment.attach_order_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_order_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) IS 'attach a table of order lines: arguments are column names or expressions over its row; a line counts while its order does';
+
+CREATE FUNCTION segment.attach_return_lines(
+	"table" regclass,
+	return_key text,
+	product text DEFAULT NULL,
+	category text DEFAULT NULL,
+	quantity text DEFAULT NULL,
+	amount text DEFAULT NULL,
+	key text DEFAULT NULL,
+	at_zone text DEFAULT NULL,
+	counted_when text DEFAULT NULL,
+	watch regclass[] DEFAULT '{}',
+	returns regclass DEFAULT NULL,
+	custom jsonb DEFAULT '{}',
+	fill boolean DEFAULT true)
+RETURNS regclass
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_attach_return_lines';
+REVOKE ALL ON FUNCTION segment.attach_return_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment.attach_return_lines(regclass, text, text, text, text, text, text, text, text, regclass[], regclass, jsonb, boolean) IS 'attach a table of return lines: arguments are column names or expressions over its row; a line counts while its return does';
+
+CREATE FUNCTION segment._stale_since() RETURNS xid8
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN NOT segment._is_here()
+			OR EXISTS (SELECT FROM segment.attachments a WHERE to_regclass('segment.source_' || a.id) IS NULL)
+			THEN '18446744073709551615'::xid8
+		ELSE (SELECT m.xid FROM segment.stale_marks m ORDER BY m.xid DESC LIMIT 1)
+	END
+$$;
+COMMENT ON FUNCTION segment._stale_since() IS 'the last transaction that may have changed a source unseen, NULL for none: customers computed again later are exact (internal)';
+
+CREATE OR REPLACE FUNCTION segment._stale() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT segment._stale_since() IS NOT NULL
+$$;
+
+CREATE FUNCTION segment._comment_customer_tables() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
+	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
+	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
+	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
+	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
+END
+$$;
+REVOKE ALL ON FUNCTION segment._comment_customer_tables() FROM PUBLIC;
+COMMENT ON FUNCTION segment._comment_customer_tables() IS 'say what the tables that hold customer keys are (internal)';
+
+CREATE FUNCTION segment._create_customer_tables(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+BEGIN
+	EXECUTE format($$
+CREATE TABLE segment.facts (
+	customer_id %1$s PRIMARY KEY,
+	version bigint NOT NULL DEFAULT 1,
+	is_customer boolean NOT NULL DEFAULT false,
+	number_of_orders bigint NOT NULL DEFAULT 0,
+	amount_ordered numeric NOT NULL DEFAULT 0,
+	first_order_at timestamptz,
+	last_order_at timestamptz,
+	number_of_returns bigint NOT NULL DEFAULT 0,
+	amount_returned numeric NOT NULL DEFAULT 0,
+	items_bought numeric NOT NULL DEFAULT 0,
+	items_returned numeric NOT NULL DEFAULT 0,
+	filled integer NOT NULL DEFAULT 0,
+	checked xid8
+) WITH (fillfactor = 70)$$, key_type);
+	REVOKE ALL ON segment.facts FROM PUBLIC;
+
+	EXECUTE format($$
+CREATE TABLE segment.standings (
+	customer_id %1$s PRIMARY KEY,
+	held integer[] NOT NULL,
+	since timestamptz[] NOT NULL
+)$$, key_type);
+	REVOKE ALL ON segment.standings FROM PUBLIC;
+
+	EXECUTE format($$
+CREATE TABLE segment.changes (
+	at timestamptz NOT NULL,
+	customer_id %1$s NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	ladder text COLLATE "C",
+	action text COLLATE "C" NOT NULL,
+	old_tier text COLLATE "C",
+	new_tier text COLLATE "C",
+	old_value numeric,
+	new_value numeric,
+	cause text COLLATE "C" NOT NULL,
+	source text,
+	source_key text,
+	changed_by text NOT NULL,
+	version bigint NOT NULL
+)$$, key_type);
+	CREATE INDEX changes_customer ON segment.changes (customer_id, version);
+	REVOKE ALL ON segment.changes FROM PUBLIC;
+
+	PERFORM segment._comment_customer_tables();
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._create_customer_tables(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_tables(regtype) IS 'make the tables that hold customer keys (internal, called by segment.attach_customers())';
+
+CREATE FUNCTION segment._create_customer_views(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+BEGIN
+	CREATE VIEW segment.customers AS
+		SELECT f.customer_id,
+			   f.number_of_orders,
+			   f.number_of_returns,
+			   f.amount_ordered - f.amount_returned AS amount_spent,
+			   f.amount_ordered,
+			   f.amount_returned,
+			   f.items_bought,
+			   f.items_returned,
+			   f.amount_ordered / nullif(f.number_of_orders, 0) AS average_order_value,
+			   (f.first_order_at AT TIME ZONE z.zone)::date AS first_order_date,
+			   (f.last_order_at AT TIME ZONE z.zone)::date AS last_order_date,
+			   (now() AT TIME ZONE z.zone)::date - (f.last_order_at AT TIME ZONE z.zone)::date AS days_since_last_order,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
+		FROM segment.facts f
+			CROSS JOIN (SELECT segment._setting('timezone') AS zone, segment._stale_since() AS stale_since OFFSET 0) z
+		WHERE f.is_customer;
+	REVOKE ALL ON segment.customers FROM PUBLIC;
+	COMMENT ON VIEW segment.customers IS 'every counted customer with the figures kept for them; money in the shop''s currency, dates in the shop''s zone';
+
+	CREATE VIEW segment.customer_tiers AS
+		SELECT v.customer_id,
+			   v.ladder,
+			   h.code AS tier,
+			   h.name AS tier_name,
+			   h.rank,
+			   v.value,
+			   h.since,
+			   n.code AS next_tier,
+			   n.min_value - v.value AS to_next,
+			   h.points_floor,
+			   CASE WHEN h.code IS NOT NULL THEN 'rule' END AS source,
+			   v.stale
+		FROM (SELECT f.customer_id, l.code AS ladder,
+					 z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale,
+					 CASE l.figure
+						WHEN 'amount_spent' THEN f.amount_ordered - f.amount_returned
+						WHEN 'amount_ordered' THEN f.amount_ordered
+						WHEN 'amount_returned' THEN f.amount_returned
+						WHEN 'number_of_orders' THEN f.number_of_orders
+						WHEN 'number_of_returns' THEN f.number_of_returns
+						WHEN 'items_bought' THEN f.items_bought
+						WHEN 'items_returned' THEN f.items_returned
+					 END AS value
+			  FROM segment.facts f
+				CROSS JOIN segment._active_ladders() l
+				CROSS JOIN (SELECT segment._stale_since() AS stale_since OFFSET 0) z
+			  WHERE f.is_customer) v
+			LEFT JOIN (SELECT s.customer_id, t.ladder, t.code, t.name, t.min_value, t.rank, t.points_floor, u.since
+					   FROM segment.standings s
+						CROSS JOIN LATERAL unnest(s.held, s.since) AS u(id, since)
+						JOIN segment._ranked_tiers() t ON t.id = u.id) h
+				ON h.customer_id = v.customer_id AND h.ladder = v.ladder
+			LEFT JOIN LATERAL (SELECT t.code, t.min_value
+							   FROM segment._ranked_tiers() t
+							   WHERE t.ladder = v.ladder AND t.active AND t.min_value > v.value
+								AND (h.code IS NULL OR t.min_value > h.min_value)
+							   ORDER BY t.min_value LIMIT 1) n ON true;
+	REVOKE ALL ON segment.customer_tiers FROM PUBLIC;
+	COMMENT ON VIEW segment.customer_tiers IS 'one row per counted customer and active ladder: tier held (NULL: none), value, since when, what is missing to the next';
+
+	CREATE VIEW segment.customer_tier AS
+		SELECT DISTINCT ON (c.customer_id, l.programme)
+			   c.customer_id, l.programme, c.ladder, c.tier, c.tier_name, c.rank, c.value, c.since, c.stale
+		FROM segment.customer_tiers c
+			JOIN segment._active_ladders() l ON l.code = c.ladder
+		ORDER BY c.customer_id, l.programme, c.rank DESC NULLS LAST, l.is_default DESC, l.code;
+	REVOKE ALL ON segment.customer_tier FROM PUBLIC;
+	COMMENT ON VIEW segment.customer_tier IS 'one row per counted customer and programme: the tier of the greatest rank over its ladders';
+
+	CREATE VIEW segment.tier_sizes AS
+		WITH held AS (
+			SELECT u.id, count(*) AS customers
+			FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)
+			GROUP BY u.id
+		), total AS (
+			SELECT count(*) AS customers FROM segment.facts f WHERE f.is_customer
+		), sizes AS (
+			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
+			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
+			UNION ALL
+			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
+			FROM segment._active_ladders() l CROSS JOIN total
+		)
+		SELECT z.ladder, z.code AS tier, z.name AS tier_name, z.rank,
+			   z.customers::bigint AS customers,
+			   round(z.customers / nullif(total.customers, 0), 4) AS share,
+			   segment._stale() AS stale
+		FROM sizes z
+			JOIN segment._active_ladders() l ON l.code = z.ladder
+			CROSS JOIN total
+		ORDER BY z.ladder, z.rank DESC NULLS LAST;
+	REVOKE ALL ON segment.tier_sizes FROM PUBLIC;
+	COMMENT ON VIEW segment.tier_sizes IS 'how many customers hold each tier of each active ladder, and their share; the row without a tier counts those who hold none';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.recalculate_customers(customer_ids %1$s[]) RETURNS bigint
+LANGUAGE c VOLATILE STRICT
+AS '$libdir/segment', 'segment_recalculate_customers'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.recalculate_customers(%1$s[]) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.recalculate_customers(%1$s[]) IS 'compute figures and tiers of the named customers again; returns how many were not right'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.verify(OUT customer_id %1$s, OUT figure text, OUT stored text, OUT expected text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_verify'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.verify() FROM PUBLIC;
+	COMMENT ON FUNCTION segment.verify() IS 'stored against recomputed by plain SQL from the attached tables: one row per difference, writes nothing';
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._create_customer_views(regtype) FROM PUBLIC;
+COMMENT ON FUNCTION segment._create_customer_views(regtype) IS 'make the views and functions that hold or take customer keys (internal, called by segment.attach_customers() and segment.upgrade())';
+
+CREATE OR REPLACE FUNCTION segment._create_customer_objects(key_type regtype) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM segment._create_customer_tables(key_type);
+	PERFORM segment._create_customer_views(key_type);
+	PERFORM segment._set_objects_version();
+	INSERT INTO segment.ladders (code, name, figure, is_default)
+		SELECT 'total', 'Total accumulated', 'amount_spent', true
+		WHERE NOT EXISTS (SELECT FROM segment.ladders);
+	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+END
+$$;
+COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make everything that holds customer keys (internal, called by segment.attach_customers())';
+
+CREATE FUNCTION segment._drop_customer_views() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+DECLARE
+	typed regprocedure;
+BEGIN
+	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
+	FOR typed IN
+		SELECT p.oid FROM pg_proc p
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
+	LOOP
+		EXECUTE format('DROP FUNCTION %s', typed);
+	END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION segment._drop_customer_views() FROM PUBLIC;
+COMMENT ON FUNCTION segment._drop_customer_views() IS 'drop what segment._create_customer_views() made (internal)';
+
+CREATE OR REPLACE FUNCTION segment._drop_customer_objects() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+BEGIN
+	PERFORM segment._drop_customer_views();
+	DROP TABLE segment.facts, segment.standings, segment.changes;
+	DELETE FROM segment.epoch;
+	DELETE FROM segment.settings s WHERE s.name = 'objects_version';
+END
+$function$;
+
+CREATE FUNCTION segment._set_objects_version() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO segment.settings AS s (name, value)
+		SELECT 'objects_version', e.extversion FROM pg_extension e WHERE e.extname = 'segment'
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value
+$$;
+REVOKE ALL ON FUNCTION segment._set_objects_version() FROM PUBLIC;
+COMMENT ON FUNCTION segment._set_objects_version() IS 'write down which version made the tables and views of customers (internal)';
+
+CREATE FUNCTION segment._upgrade_due() RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(segment._setting('objects_version'), '0.1')
+	FROM pg_extension e
+	WHERE e.extname = 'segment' AND to_regclass('segment.facts') IS NOT NULL
+		AND coalesce(segment._setting('objects_version'), '0.1') <> e.extversion
+$$;
+REVOKE ALL ON FUNCTION segment._upgrade_due() FROM PUBLIC;
+COMMENT ON FUNCTION segment._upgrade_due() IS 'the version that made the tables and views of customers, where the extension is of another (internal)';
+
+CREATE FUNCTION segment.upgrade() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $function$
+DECLARE
+	key_type regtype;
+	granted text;
+	grants text[];
+	ledger regclass;
+	attached regclass;
+BEGIN
+	IF to_regclass('segment.facts') IS NULL THEN
+		RETURN;
+	END IF;
+	LOCK TABLE segment.attachments IN SHARE ROW EXCLUSIVE MODE;
+	LOCK TABLE segment.facts IN ACCESS EXCLUSIVE MODE;
+	SELECT a.atttypid INTO key_type FROM pg_attribute a WHERE a.attrelid = 'segment.facts'::regclass AND a.attname = 'customer_id';
+
+	SELECT array_agg(format('GRANT %s ON %s TO %s%s', g.privilege_type, g.object, g.grantee,
+							CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)) INTO grants
+	FROM (
+		SELECT x.privilege_type, c.oid::regclass::text AS object, x.is_grantable,
+			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
+		FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
+		WHERE c.relnamespace = 'segment'::regnamespace
+			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers') AND x.grantee <> c.relowner
+		UNION ALL
+		SELECT x.privilege_type, 'FUNCTION ' || p.oid::regprocedure::text, x.is_grantable,
+			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
+		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
+		WHERE p.pronamespace = 'segment'::regnamespace
+			AND p.proname IN ('recalculate_customers', 'verify') AND x.grantee <> p.proowner
+	) g;
+	BEGIN
+		PERFORM segment._drop_customer_views();
+	EXCEPTION WHEN dependent_objects_still_exist THEN
+		RAISE EXCEPTION 'cannot make the views of schema segment anew: others depend on them'
+			USING ERRCODE = 'dependent_objects_still_exist', DETAIL = SQLERRM,
+				  HINT = 'Drop those views, call segment.upgrade(), and create them again.';
+	END;
+
+	-- from 0.1
+	ALTER TABLE segment.facts
+		ADD COLUMN IF NOT EXISTS items_bought numeric NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS items_returned numeric NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS filled integer NOT NULL DEFAULT 0,
+		ADD COLUMN IF NOT EXISTS checked xid8;
+	PERFORM segment._comment_customer_tables();
+	FOR ledger IN
+		SELECT to_regclass('segment.counted_' || a.id) FROM segment.attachments a WHERE to_regclass('segment.counted_' || a.id) IS NOT NULL
+	LOOP
+		EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS items numeric, ALTER COLUMN amount DROP NOT NULL, ALTER COLUMN at DROP NOT NULL', ledger);
+	END LOOP;
+	IF NOT EXISTS (SELECT FROM segment.epoch) THEN
+		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
+		INSERT INTO segment.stale_marks (source, reason)
+			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
+		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	END IF;
+
+	PERFORM segment._create_customer_views(key_type);
+	FOREACH granted IN ARRAY coalesce(grants, '{}') LOOP
+		EXECUTE granted;
+	END LOOP;
+	PERFORM segment._set_objects_version();
+	FOR attached IN
+		SELECT a.relation FROM segment.attachments a
+		UNION
+		SELECT w.relation FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id)) w(relation)
+	LOOP
+		PERFORM segment._put_triggers(attached);
+	END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION segment.upgrade() FROM PUBLIC;
+COMMENT ON FUNCTION segment.upgrade() IS 'after ALTER EXTENSION segment UPDATE: bring tables, views and triggers that attaching made to the new version';
+
+CREATE FUNCTION segment._shape_faults(OUT source integer, OUT reason text) RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
+		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
+		FROM (SELECT a.id, a.relation FROM segment.attachments a
+			  UNION
+			  SELECT a.id, w.relation
+			  FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id) || a.watch) AS w(relation)
+			 ) AS x(source, relation)
+			JOIN pg_class c ON c.oid = x.relation
+	), below(source, top, oid, relkind, relpersistence) AS (
+		SELECT t.source, t.oid, t.oid, t.relkind, t.relpersistence FROM tables t
+		UNION ALL
+		SELECT b.source, b.top, c.oid, c.relkind, c.relpersistence
+		FROM below b JOIN pg_inherits i ON i.inhparent = b.oid JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE b.relkind = 'p'
+	)
+	SELECT t.source, format(CASE WHEN t.relispartition THEN '%s is a partition of %s' ELSE '%s is an inheritance child of %s' END,
+							t.oid::regclass, i.inhparent::regclass)
+	FROM tables t JOIN pg_inherits i ON i.inhrelid = t.oid
+	UNION
+	SELECT t.source, format('%s has the inheritance child %s', t.oid::regclass, i.inhrelid::regclass)
+	FROM tables t JOIN pg_inherits i ON i.inhparent = t.oid
+	WHERE t.relkind <> 'p'
+	UNION
+	SELECT b.source, format('partition %s of %s is being detached', i.inhrelid::regclass, b.top::regclass)
+	FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
+	WHERE b.relkind = 'p' AND i.inhdetachpending
+	UNION
+	SELECT b.source, format('%s is unlogged', b.oid::regclass) || CASE WHEN b.oid <> b.top THEN format(', a partition of %s', b.top::regclass) ELSE '' END
+	FROM below b
+	WHERE b.relpersistence = 'u'
+	UNION
+	SELECT b.source, format('%s is a foreign table, a partition of %s', b.oid::regclass, b.top::regclass)
+	FROM below b
+	WHERE b.relkind = 'f'
+	UNION
+	SELECT t.source, format('trigger "%s" of %s %s', coalesce(g.present, g.wanted), g."table",
+							CASE WHEN g.present IS NULL THEN 'is missing'
+								 WHEN g.present_mode = 'D' THEN 'is disabled'
+								 ELSE 'fires in the wrong sessions' END)
+	FROM tables t CROSS JOIN LATERAL segment._triggers(t.oid) g
+	WHERE NOT t.relispartition AND g.present_mode IS DISTINCT FROM g.wanted_mode
+	UNION
+	SELECT a.id, format('event trigger "%s" is %s', w.name, CASE WHEN e.evtname IS NULL THEN 'missing' ELSE 'not enabled ALWAYS' END)
+	FROM segment.attachments a
+		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
+		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
+	WHERE e.evtenabled IS DISTINCT FROM 'A'
+	ORDER BY 1, 2
+$$;
+REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
+COMMENT ON FUNCTION segment._shape_faults() IS 'where rows can now reach or leave attached and watched tables unseen, and why (internal)';
+
+CREATE OR REPLACE VIEW segment.sources AS
+	SELECT a.relation AS source,
+		   a.role,
+		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) AS mapping,
+		   a.arguments OPERATOR(pg_catalog.-) 'reads_shop_zone'::text AS arguments,
+		   segment._watched(a.id) AS watched,
+		   (SELECT coalesce(pg_catalog.sum(o.n), 0)::bigint FROM segment.left_out o
+			WHERE o.source OPERATOR(pg_catalog.=) a.id AND o.n OPERATOR(pg_catalog.>) 0) AS rows_left_out,
+		   segment._index_advice(a.id) AS advice,
+		   a.attached_at,
+		   a.attached_by,
+		   CASE WHEN pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL THEN 'the table was dropped'
+				WHEN NOT segment._is_here() THEN 'the state was restored from another database'
+				ELSE (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) END AS stale_because,
+		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL
+			OR NOT segment._is_here()
+			OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
+	FROM segment.attachments a;
+
+CREATE OR REPLACE FUNCTION segment.status(
+	OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	orphans bigint;
+BEGIN
+	item := 'state';
+	IF to_regclass('segment.facts') IS NULL THEN
+		state := 'not attached';
+		detail := 'No customers table is attached.';
+		hint := 'Call segment.attach_customers().';
+		RETURN NEXT;
+		RETURN;
+	END IF;
+	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
+	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
+	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
+	hint := CASE
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
+		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
+	RETURN NEXT;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'upgrade', NULL::regclass, 'due', NULL::bigint,
+			   format('Tables, views and triggers that attaching made are those of version %s.', v.version),
+			   'SELECT segment.upgrade();'
+		FROM segment._upgrade_due() v(version) WHERE v.version IS NOT NULL
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'source', s.source, CASE WHEN s.stale THEN 'stale' ELSE 'exact' END, NULL::bigint,
+			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because ELSE '' END,
+			   s.advice
+		FROM segment.sources s ORDER BY s.mapping
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'left out', a.relation, a.role, sum(o.n)::bigint,
+			   format('%s; for example %s', o.reason, (array_agg(o.row_key ORDER BY o.row_key))[1:5]),
+			   'These rows count again once their values are mended; select them from segment.left_out.'
+		FROM segment.left_out o JOIN segment.attachments a ON a.id = o.source
+		WHERE o.n > 0
+		GROUP BY a.id, a.relation, a.role, o.reason ORDER BY a.id, o.reason
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	EXECUTE 'SELECT count(*) FROM segment.facts f WHERE NOT f.is_customer AND (f.number_of_orders <> 0 OR f.number_of_returns <> 0)' INTO orphans;
+	IF orphans > 0 THEN
+		item := 'kept apart';
+		source := (SELECT a.relation FROM segment.attachments a WHERE a.role = 'customers');
+		state := 'customers';
+		rows := orphans;
+		detail := 'Customer keys with orders or returns that the customers table does not count.';
+		hint := 'They count from the moment the customer appears; select them from segment.facts where not is_customer.';
+		RETURN NEXT;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION segment._functions_changed(OUT source integer, OUT function oid, OUT name text) RETURNS SETOF record
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE used(source, classid, objid) AS (
+		SELECT a.id, 'pg_rewrite'::regclass::oid, r.oid
+		FROM segment.attachments a JOIN pg_rewrite r ON r.ev_class = to_regclass('segment.source_' || a.id)
+		UNION
+		SELECT u.source, d.refclassid, d.refobjid
+		FROM used u JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid
+		WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+	)
+	SELECT u.source, c.objid, c.object_identity
+	FROM pg_event_trigger_ddl_commands() c JOIN used u ON u.classid = c.classid AND u.objid = c.objid
+	WHERE c.classid = 'pg_proc'::regclass
+$$;
+REVOKE ALL ON FUNCTION segment._functions_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._functions_changed() IS 'functions that expressions of sources call and that the command has created or altered (internal, for the event trigger)';
+
+CREATE FUNCTION segment._ddl() RETURNS event_trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_ddl';
+REVOKE ALL ON FUNCTION segment._ddl() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ddl() IS 'event trigger: follows partitions that come and go, marks sources stale whose rows may have changed unseen (internal)';
+
+CREATE EVENT TRIGGER segment_ddl_start ON ddl_command_start
+	WHEN TAG IN ('ALTER TABLE', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE', 'DROP SERVER',
+		'DROP FOREIGN DATA WRAPPER', 'DROP TYPE', 'DROP DOMAIN', 'DROP FUNCTION', 'DROP ROUTINE', 'DROP OPERATOR CLASS',
+		'DROP OPERATOR FAMILY', 'DROP COLLATION', 'DROP ACCESS METHOD', 'DROP TRIGGER')
+	EXECUTE FUNCTION segment._ddl();
+ALTER EVENT TRIGGER segment_ddl_start ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER segment_ddl_start IS 'watches what a command takes along with the tables it drops or detaches';
+
+CREATE EVENT TRIGGER segment_ddl_end ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER',
+		'CREATE FUNCTION', 'ALTER FUNCTION', 'ALTER ROUTINE')
+	EXECUTE FUNCTION segment._ddl();
+ALTER EVENT TRIGGER segment_ddl_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER segment_ddl_end IS 'puts triggers on new partitions, marks sources stale whose rows may have changed unseen';
+
+CREATE EVENT TRIGGER segment_ddl_drop ON sql_drop
+	EXECUTE FUNCTION segment._ddl();
+ALTER EVENT TRIGGER segment_ddl_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER segment_ddl_drop IS 'marks sources stale whose partitions or triggers were dropped';
