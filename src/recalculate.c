@@ -479,7 +479,9 @@ join_linked(void *argument)
 	else if (by_parent && (work->customers || parent->parent >= 0))
 	{
 		/* rows of the parent first: those of the customers asked for, or linked themselves */
-		parents = name_parents(work, parent, "o.customer = ANY ($1)");
+		parents = name_parents(work, parent, parent->key_may_repeat
+							   ? psprintf("o.key IN (SELECT m.key FROM %s m WHERE m.counts AND m.customer = ANY ($1))", parent->mapping_sql)
+							   : "o.customer = ANY ($1)");
 		if (work->customers)
 			asked = psprintf(" AND (s.%s IN (SELECT p.key FROM parents p)%s)",
 							 segment_field_column(source->role, FIELD_PARENT_KEY),
