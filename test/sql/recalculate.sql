@@ -72,6 +72,26 @@ INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING segment.recal
 WITH sold AS (INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING customer_id)
 	SELECT segment.recalculate_customers(array_agg(customer_id)) FROM sold;
 SELECT segment.recalculate_customers(array_agg(id)) FROM shop.customers;
+-- nor inside a statement of a function; one that only reads is welcome there, too
+CREATE FUNCTION shop.sell_and_recalculate() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM segment.recalculate_customers(array_agg(id)) FROM shop.customers;
+	WITH sold AS (INSERT INTO shop.orders VALUES (902, 1, 7, '2026-01-01') RETURNING customer_id)
+		SELECT segment.recalculate_customers(array_agg(customer_id)) FROM sold;
+END
+$$;
+SELECT shop.sell_and_recalculate();
+DO $$ BEGIN PERFORM shop.sell_and_recalculate(); END $$;
+DO $$
+DECLARE
+	customer int;
+BEGIN
+	FOR customer IN SELECT id FROM shop.customers LOOP
+		PERFORM segment.recalculate_customers(ARRAY[customer]);
+	END LOOP;
+END
+$$;
+SELECT * FROM segment.verify();
 -- what was restored here from another server tells of that one's transactions, not of ours
 UPDATE segment.facts SET checked = '9000000000000000000';
 UPDATE segment.epoch SET system_identifier = 'another server';
