@@ -111,6 +111,17 @@ DELETE FROM shop.orders WHERE id = 901;
 COMMIT;
 SELECT count(*) FROM segment.customers WHERE stale IS NOT TRUE;
 SELECT segment.recalculate();
+-- a restore into the very database that was dumped is a restore all the same
+CREATE TABLE shop.dump AS TABLE segment.epoch;
+DELETE FROM segment.epoch;
+INSERT INTO segment.epoch TABLE shop.dump;
+SELECT stale, stale_because FROM segment.sources LIMIT 1;
+INSERT INTO shop.orders VALUES (903, 1, 7, '2026-01-01');
+SELECT segment.recalculate();
+SELECT count(*) FROM segment.customers WHERE stale IS NOT FALSE;
+DELETE FROM shop.orders WHERE id = 903;
+DROP TABLE shop.dump;
+SELECT * FROM segment.verify();
 -- a date that a function called by the statement changes again
 CREATE FUNCTION shop.backdate(order_id int) RETURNS int LANGUAGE sql AS
 	$$ UPDATE shop.orders SET at = '2020-01-01' WHERE id = order_id RETURNING id $$;
