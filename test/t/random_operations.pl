@@ -164,6 +164,8 @@ sub copy_shop
 	my ($template, $name) = @_;
 	$node->safe_psql('postgres', "DROP DATABASE IF EXISTS $name WITH (FORCE)");
 	$node->safe_psql('postgres', "CREATE DATABASE $name TEMPLATE $template" . ($can_merge ? ' STRATEGY file_copy' : ''));
+	# a copy of a database is another one: until then its triggers follow nothing
+	$node->safe_psql($name, 'SELECT segment.recalculate()');
 	return;
 }
 
