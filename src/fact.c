@@ -56,7 +56,6 @@
 PG_FUNCTION_INFO_V1(segment_source_changed);
 
 /* these keep our locks on link values apart from pg_advisory_lock() */
-#define LINK_DOOR_CLASS 0x5E67
 #define LINK_VALUE_CLASS 0x5E68
 
 /* from how many values on a transaction locks them all at once */
@@ -370,20 +369,6 @@ collect_customers(Firing *firing, Source *source)
  * Links.
  */
 
-/*
- * Make those who write a source's rows (LOOKERS) and those who write the rows
- * that are looked up (LOOKED_UP) wait for each other where they meet in a
- * value, but neither kind for its own: the two lock modes conflict with each
- * other and not with themselves.  A transaction of many values takes one lock
- * that keeps out everybody of the other kind, so that a bulk load does not fill
- * the server's lock table.  Locks are taken in one order, the same for all.
- */
-typedef enum LinkSide
-{
-	LOOKERS,
-	LOOKED_UP
-} LinkSide;
-
 /* how many this transaction has locked; too high after a rollback, which harms nobody */
 static int	link_values_locked = 0;
 static LocalTransactionId link_values_locked_in = InvalidLocalTransactionId;
@@ -406,8 +391,16 @@ compare_hashes(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/*
+ * Make those who write a source's rows (LOOKERS) and those who write the rows
+ * that are looked up (LOOKED_UP) wait for each other where they meet in a
+ * value, but neither kind for its own: the two lock modes conflict with each
+ * other and not with themselves.  A transaction of many values takes one lock
+ * that keeps out everybody of the other kind, so that a bulk load does not fill
+ * the server's lock table.  Locks are taken in one order, the same for all.
+ */
 static void
-lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
+lock_link_values(Source *source, LinkDoor side, Oid type, Values *values)
 {
 	uint32	   *hashes;
 	Oid			output;
@@ -971,6 +964,7 @@ typedef struct Settling
 	Values	   *keys;
 	Rows		now;
 	Rows		before;
+	bool		names_parents;	/* the ledger may not know whose rows these were */
 } Settling;
 
 static void
@@ -980,10 +974,61 @@ add_missing(SourceSet *set, Values *missing, Values *bumped, Datum customer)
 		add_value(missing, customer);
 }
 
+/*
+ * Whether the ledger is not needed to tell whom a row concerned before: new rows
+ * concerned nobody, and a parent's change names its customer, old and new.
+ */
+static bool
+names_everyone(Firing *firing, Source *source)
+{
+	for (int i = source->parent >= 0 ? 1 : 0; i < source->nlinks; i++)
+	{
+		if (source->links[i].relid == firing->relid)
+			return false;
+	}
+	return source->relid != firing->relid || TRIGGER_FIRED_BY_INSERT(firing->event);
+}
+
+/* Whether a row's customer is that of its parent, and the parent is named by a column of the row. */
+static bool
+named_by_parent_alone(Firing *firing, Source *source)
+{
+	FieldMapping *parent_key = &source->fields[FIELD_PARENT_KEY];
+
+	return source->parent >= 0 && source->relid == firing->relid &&
+		!source->fields[FIELD_CUSTOMER].mapped && parent_key->attno > 0 &&
+		getBaseType(TupleDescAttr(firing->desc, parent_key->attno - 1)->atttypid) == getBaseType(parent_key->type);
+}
+
+/* Customers of the parents that rows named before and name now. */
+static void
+name_customers_of_parents(Firing *firing, Source *source, Values *missing, Values *bumped)
+{
+	SourceSet  *set = firing->set;
+	Values		keys = {0};
+	Rows		rows = {0};
+
+	collect_column(firing, source->fields[FIELD_PARENT_KEY].attno, &keys);
+	for (int i = 0; i < keys.n; i++)
+	{
+		Row		   *row = segment_rows_add(&rows);
+
+		row->counts = row->has_parent_key = true;
+		row->parent_key = keys.values[i];
+	}
+	segment_apply_parents(set, source, &rows);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].counts && rows.rows[i].has_customer && !segment_is_anonymous(set, rows.rows[i].customer))
+			add_missing(set, missing, bumped, rows.rows[i].customer);
+	}
+}
+
 /* Read what touched rows mean; customers whose facts rows are not written yet are missing. */
 static void
-read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
+read_settling(Firing *firing, Settling *item, Values *missing, Values *bumped)
 {
+	SourceSet  *set = firing->set;
 	Source	   *source = item->source;
 
 	memset(&item->now, 0, sizeof(Rows));
@@ -999,6 +1044,8 @@ read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
 	}
 	for (int i = 0; i < item->before.n; i++)
 		add_missing(set, missing, bumped, item->before.rows[i].customer);
+	if (item->names_parents)
+		name_customers_of_parents(firing, source, missing, bumped);
 }
 
 /* Write facts rows beforehand, in key order, and remember that they were. */
@@ -1084,7 +1131,14 @@ begin_settling(Firing *firing, Settling *settling)
 			follow_parent(firing, source, &firing->touched[j]);
 			lock_looked_up(firing, source, &firing->touched[j]);
 			settling[n].source = source;
-			settling[n++].keys = &firing->touched[j];
+			settling[n].keys = &firing->touched[j];
+			if (!names_everyone(firing, source) && !segment_keep_recomputation_out(source, false))
+			{
+				settling[n].names_parents = named_by_parent_alone(firing, source);
+				if (!settling[n].names_parents)
+					segment_keep_recomputation_out(source, true);
+			}
+			n++;
 		}
 	}
 	return n;
@@ -1115,7 +1169,7 @@ settle_linked(Firing *firing)
 		bump_missing(firing, &missing, &bumped);
 		missing.n = 0;
 		for (int i = 0; i < n; i++)
-			read_settling(set, &settling[i], &missing, &bumped);
+			read_settling(firing, &settling[i], &missing, &bumped);
 	} while (missing.n > 0);
 	for (int i = 0; i < n; i++)
 		book_difference(firing, &settling[i]);

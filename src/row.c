@@ -712,8 +712,8 @@ read_parents(SourceSet *set, Source *source, Datum *keys, int nkeys, Parents *li
 }
 
 /* A row that names a row of the parent counts while that one counts, for its customer. */
-static void
-apply_parents(SourceSet *set, Source *source, Rows *rows)
+void
+segment_apply_parents(SourceSet *set, Source *source, Rows *rows)
 {
 	Datum	   *keys = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * (Size) Max(rows->n, 1));
 	int			nkeys = 0;
@@ -791,7 +791,7 @@ segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows
 	if (source->role == ROLE_CUSTOMERS)
 		return;
 	if (source->parent >= 0)
-		apply_parents(set, source, rows);
+		segment_apply_parents(set, source, rows);
 	for (int i = 0; i < rows->n; i++)
 	{
 		Row		   *row = &rows->rows[i];

@@ -57,6 +57,7 @@ extern char *segment_key_text(Source *source, const Row *row);
 extern void segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_only,
 								void (*take) (const Row *row, void *argument), void *argument);
 extern void segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows);
+extern void segment_apply_parents(SourceSet *set, Source *source, Rows *rows);
 extern char *segment_parents_sql(SourceSet *set, Source *parent, const char *condition);
 extern ArrayType *segment_array(Oid type, Datum *values, const bool *nulls, int n);
 

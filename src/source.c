@@ -31,6 +31,7 @@
 #include "saved_plan.h"
 #include "source.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -1128,6 +1129,39 @@ void
 segment_lock_rules(void)
 {
 	segment_lock_bounded(get_relname_relid("ruleset", get_namespace_oid("segment", false)));
+}
+
+/*
+ * Customers may be computed again, some at a time, while their sales go on: both
+ * write the customer's facts row first, so one waits for the other.  A row of a
+ * linked source that goes, or comes to mean something else, tells whose it was
+ * by the ledger alone; where that does not know it yet, because its source is
+ * being filled or was changed unseen, the two would miss each other.  So who
+ * changes such rows keeps recomputation out until the end of the transaction,
+ * and the other way round.  False where it is under way and we are not to wait.
+ */
+bool
+segment_keep_recomputation_out(Source *source, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, source->id, UNKNOWN_ROWS, LINK_DOOR_CLASS);
+	return LockAcquire(&tag, RowExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* The other side: before customers are computed again, and before their facts rows are written. */
+void
+segment_recompute_alone(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		LOCKTAG		tag;
+
+		if (!set->sources[i].linked)
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, set->sources[i].id, UNKNOWN_ROWS, LINK_DOOR_CLASS);
+		(void) LockAcquire(&tag, ShareLock, false, false);
+	}
 }
 
 /*

@@ -57,6 +57,17 @@ typedef struct Link
 } Link;
 
 /* plans of one source, made when first needed (fact.c) */
+/* keeps our advisory locks apart from pg_advisory_lock() */
+#define LINK_DOOR_CLASS 0x5E67
+
+/* doors of a linked source: numbers of advisory locks */
+typedef enum LinkDoor
+{
+	LOOKERS,					/* those who write its rows */
+	LOOKED_UP,					/* those who write rows that its rows look up */
+	UNKNOWN_ROWS				/* those who change rows that the ledger may not know */
+} LinkDoor;
+
 typedef enum SourcePlan
 {
 	PLAN_READ_ROWS,
@@ -158,6 +169,8 @@ extern void segment_stand_aside(void);
 extern void segment_lock_bounded(Oid relid);
 extern void segment_lock_facts(void);
 extern void segment_lock_rules(void);
+extern bool segment_keep_recomputation_out(Source *source, bool wait);
+extern void segment_recompute_alone(SourceSet *set);
 extern void segment_require_read_committed(const char *doing);
 extern void segment_mark_stale(SourceSet *set, int source, const char *reason);
 
