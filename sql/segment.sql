@@ -463,7 +463,7 @@ BEGIN
 	-- row triggers of a partition are clones: the server makes them with those of the table above
 	FOR trigger IN
 		SELECT * FROM segment._triggers(relation) t
-		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.wanted IN ('_segment_row', '_segment_unseen'))
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;

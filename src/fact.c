@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -369,6 +370,20 @@ collect_customers(Firing *firing, Source *source)
  * Links.
  */
 
+/*
+ * Make those who write a source's rows (LOOKERS) and those who write the rows
+ * that are looked up (LOOKED_UP) wait for each other where they meet in a
+ * value, but neither kind for its own: the two lock modes conflict with each
+ * other and not with themselves.  A transaction of many values takes one lock
+ * that keeps out everybody of the other kind, so that a bulk load does not fill
+ * the server's lock table.  Locks are taken in one order, the same for all.
+ */
+typedef enum LinkSide
+{
+	LOOKERS,
+	LOOKED_UP
+} LinkSide;
+
 /* how many this transaction has locked; too high after a rollback, which harms nobody */
 static int	link_values_locked = 0;
 static LocalTransactionId link_values_locked_in = InvalidLocalTransactionId;
@@ -391,30 +406,19 @@ compare_hashes(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/*
- * Make those who write a source's rows (LOOKERS) and those who write the rows
- * that are looked up (LOOKED_UP) wait for each other where they meet in a
- * value, but neither kind for its own: the two lock modes conflict with each
- * other and not with themselves.  A transaction of many values takes one lock
- * that keeps out everybody of the other kind, so that a bulk load does not fill
- * the server's lock table.  Locks are taken in one order, the same for all.
- */
 static void
-lock_link_values(Source *source, LinkDoor side, Oid type, Values *values)
+lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 {
 	uint32	   *hashes;
-	Oid			output;
-	bool		varlena;
 	bool		many;
 	int			n = 0;
 
 	if (values->n == 0)
 		return;
 	hashes = palloc(sizeof(uint32) * values->n);
-	getTypeOutputInfo(type, &output, &varlena);
 	for (int i = 0; i < values->n; i++)
 	{
-		char	   *text = OidOutputFunctionCall(output, values->values[i]);
+		char	   *text = segment_value_text(type, values->values[i]);
 
 		hashes[i] = DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 		pfree(text);
@@ -964,7 +968,6 @@ typedef struct Settling
 	Values	   *keys;
 	Rows		now;
 	Rows		before;
-	bool		names_parents;	/* the ledger may not know whose rows these were */
 } Settling;
 
 static void
@@ -974,61 +977,10 @@ add_missing(SourceSet *set, Values *missing, Values *bumped, Datum customer)
 		add_value(missing, customer);
 }
 
-/*
- * Whether the ledger is not needed to tell whom a row concerned before: new rows
- * concerned nobody, and a parent's change names its customer, old and new.
- */
-static bool
-names_everyone(Firing *firing, Source *source)
-{
-	for (int i = source->parent >= 0 ? 1 : 0; i < source->nlinks; i++)
-	{
-		if (source->links[i].relid == firing->relid)
-			return false;
-	}
-	return source->relid != firing->relid || TRIGGER_FIRED_BY_INSERT(firing->event);
-}
-
-/* Whether a row's customer is that of its parent, and the parent is named by a column of the row. */
-static bool
-named_by_parent_alone(Firing *firing, Source *source)
-{
-	FieldMapping *parent_key = &source->fields[FIELD_PARENT_KEY];
-
-	return source->parent >= 0 && source->relid == firing->relid &&
-		!source->fields[FIELD_CUSTOMER].mapped && parent_key->attno > 0 &&
-		getBaseType(TupleDescAttr(firing->desc, parent_key->attno - 1)->atttypid) == getBaseType(parent_key->type);
-}
-
-/* Customers of the parents that rows named before and name now. */
-static void
-name_customers_of_parents(Firing *firing, Source *source, Values *missing, Values *bumped)
-{
-	SourceSet  *set = firing->set;
-	Values		keys = {0};
-	Rows		rows = {0};
-
-	collect_column(firing, source->fields[FIELD_PARENT_KEY].attno, &keys);
-	for (int i = 0; i < keys.n; i++)
-	{
-		Row		   *row = segment_rows_add(&rows);
-
-		row->counts = row->has_parent_key = true;
-		row->parent_key = keys.values[i];
-	}
-	segment_apply_parents(set, source, &rows);
-	for (int i = 0; i < rows.n; i++)
-	{
-		if (rows.rows[i].counts && rows.rows[i].has_customer && !segment_is_anonymous(set, rows.rows[i].customer))
-			add_missing(set, missing, bumped, rows.rows[i].customer);
-	}
-}
-
 /* Read what touched rows mean; customers whose facts rows are not written yet are missing. */
 static void
-read_settling(Firing *firing, Settling *item, Values *missing, Values *bumped)
+read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
 {
-	SourceSet  *set = firing->set;
 	Source	   *source = item->source;
 
 	memset(&item->now, 0, sizeof(Rows));
@@ -1044,8 +996,45 @@ read_settling(Firing *firing, Settling *item, Values *missing, Values *bumped)
 	}
 	for (int i = 0; i < item->before.n; i++)
 		add_missing(set, missing, bumped, item->before.rows[i].customer);
-	if (item->names_parents)
-		name_customers_of_parents(firing, source, missing, bumped);
+}
+
+/* Whether rows of a source look up the changed table otherwise than as their parent. */
+static bool
+is_watched(Firing *firing, Source *source)
+{
+	for (int i = source->parent >= 0 ? 1 : 0; i < source->nlinks; i++)
+	{
+		if (source->links[i].relid == firing->relid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A row of which the ledger knows nothing may count for a customer who is just
+ * being computed by somebody else, from the row as it was: while a source is
+ * being filled, or after rows came unseen.  That customer is missing, too.
+ */
+static void
+add_old_customers(Firing *firing, Settling *item, Values *missing, Values *bumped)
+{
+	SourceSet  *set = firing->set;
+	Source	   *source = item->source;
+	Rows		rows = {0};
+
+	if (TRIGGER_FIRED_BY_INSERT(firing->event) || item->before.n >= item->keys->n)
+		return;
+	if (firing->changed[0] == NULL || firing->relid != source->relid)
+		return;
+	segment_name_rows("old_rows", firing->desc, firing->changed[0]);
+	if (!segment_read_old_customers(set, source, &rows) && source->filling)
+		segment_mark_stale(set, source->id, psprintf("rows of %s that raise changed before they were filled", source->name));
+	SPI_unregister_relation("old_rows");
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].counts && rows.rows[i].has_customer && !segment_is_anonymous(set, rows.rows[i].customer))
+			add_missing(set, missing, bumped, rows.rows[i].customer);
+	}
 }
 
 /* Write facts rows beforehand, in key order, and remember that they were. */
@@ -1130,15 +1119,10 @@ begin_settling(Firing *firing, Settling *settling)
 			leave_once(&firing->touched[j], ledger_key_type(source));
 			follow_parent(firing, source, &firing->touched[j]);
 			lock_looked_up(firing, source, &firing->touched[j]);
+			if (is_watched(firing, source))
+				segment_keep_recomputation_out(source);
 			settling[n].source = source;
-			settling[n].keys = &firing->touched[j];
-			if (!names_everyone(firing, source) && !segment_keep_recomputation_out(source, false))
-			{
-				settling[n].names_parents = named_by_parent_alone(firing, source);
-				if (!settling[n].names_parents)
-					segment_keep_recomputation_out(source, true);
-			}
-			n++;
+			settling[n++].keys = &firing->touched[j];
 		}
 	}
 	return n;
@@ -1158,6 +1142,7 @@ settle_linked(Firing *firing)
 	int			n = begin_settling(firing, settling);
 	Values		bumped = {0};
 	Values		missing = {0};
+	bool		first = true;
 
 	if (n == 0)
 		return;
@@ -1169,7 +1154,10 @@ settle_linked(Firing *firing)
 		bump_missing(firing, &missing, &bumped);
 		missing.n = 0;
 		for (int i = 0; i < n; i++)
-			read_settling(firing, &settling[i], &missing, &bumped);
+			read_settling(set, &settling[i], &missing, &bumped);
+		for (int i = 0; i < n && first; i++)
+			add_old_customers(firing, &settling[i], &missing, &bumped);
+		first = false;
 	} while (missing.n > 0);
 	for (int i = 0; i < n; i++)
 		book_difference(firing, &settling[i]);
@@ -1959,7 +1947,8 @@ take_changed_rows(Firing *firing, Work *work)
 
 /*
  * TRUNCATE of a partitioned table fires there and then for everything below it,
- * with nothing written between: once is enough.
+ * with nothing written between: once is enough.  Of the table itself, that is:
+ * what comes after a leaf's may be the same statement's or the next one's.
  */
 static struct
 {
@@ -1969,12 +1958,35 @@ static struct
 }			truncated;
 
 static bool
+is_whole(Work *work)
+{
+	return RelationGetRelid(work->trigger->tg_relation) == work->relid;
+}
+
+static bool
 is_truncated_already(Work *work)
 {
-	return OidIsValid(truncated.relid) && truncated.relid == work->relid &&
-		RelationGetRelid(work->trigger->tg_relation) != work->relid &&
+	return OidIsValid(truncated.relid) && truncated.relid == work->relid && !is_whole(work) &&
 		truncated.transaction == my_local_xid() &&
 		truncated.subtransaction == work->subtransaction;
+}
+
+/* tgtype of a trigger AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW */
+#define EVERY_ROW (TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE)
+
+/*
+ * Whether a row trigger that somebody has put there besides ours is to be passed
+ * over: everybody may execute the function.  Rows of a table that is no
+ * partition are seen by its statement triggers, those of a partition by the
+ * trigger that sees every row.
+ */
+static bool
+is_superfluous(TriggerData *data)
+{
+	return TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
+		(!data->tg_relation->rd_rel->relispartition ||
+		 data->tg_trigger->tgtype != EVERY_ROW || data->tg_trigger->tgnattr > 0 ||
+		 data->tg_trigger->tgqual != NULL);
 }
 
 /* What a statement changed is followed, or there is nothing to follow. */
@@ -2002,6 +2014,8 @@ follow(Work *work)
 				 errdetail("Its trigger \"%s\" calls segment._source_changed(), which serves attached tables only.",
 						   work->trigger->tg_trigger->tgname),
 				 errhint("Drop the trigger, or attach the table.")));
+	if (is_superfluous(work->trigger))
+		return;
 	if (!OidIsValid(work->set->facts))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -2019,7 +2033,7 @@ follow(Work *work)
 		source_truncated(&firing, name, role);
 		truncated.transaction = my_local_xid();
 		truncated.subtransaction = work->subtransaction;
-		truncated.relid = work->relid;
+		truncated.relid = is_whole(work) ? work->relid : InvalidOid;
 	}
 }
 

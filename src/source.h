@@ -56,24 +56,20 @@ typedef struct Link
 	SPIPlanPtr	rows_plan;
 } Link;
 
-/* plans of one source, made when first needed (fact.c) */
 /* keeps our advisory locks apart from pg_advisory_lock() */
 #define LINK_DOOR_CLASS 0x5E67
 
-/* doors of a linked source: numbers of advisory locks */
-typedef enum LinkDoor
-{
-	LOOKERS,					/* those who write its rows */
-	LOOKED_UP,					/* those who write rows that its rows look up */
-	UNKNOWN_ROWS				/* those who change rows that the ledger may not know */
-} LinkDoor;
+/* of advisory locks on a linked source: those who change what its rows mean, and recomputations */
+#define UNKNOWN_ROWS_DOOR 2
 
+/* plans of one source, made when first needed (fact.c) */
 typedef enum SourcePlan
 {
 	PLAN_READ_ROWS,
 	PLAN_READ_PARENTS,
 	PLAN_READ_LINKS,
 	PLAN_READ_OLD_LINKS,
+	PLAN_READ_OLD_CUSTOMERS,
 	PLAN_LEDGER_READ,
 	PLAN_LEDGER_DELETE,
 	PLAN_LEDGER_INSERT,
@@ -118,6 +114,7 @@ typedef struct Source
 	bool		filling;		/* attached with fill => false, not everyone is filled yet */
 	bool		may_raise;		/* an expression over the row may raise */
 	int			parent;			/* index of the source that its rows name, or -1 */
+	char	   *old_customers_sql;	/* linked: customer, key of the parent of rows "old_rows" */
 	int			nlinks;
 	Link	   *links;
 	SPIPlanPtr	plans[SOURCE_PLANS];
@@ -169,7 +166,7 @@ extern void segment_stand_aside(void);
 extern void segment_lock_bounded(Oid relid);
 extern void segment_lock_facts(void);
 extern void segment_lock_rules(void);
-extern bool segment_keep_recomputation_out(Source *source, bool wait);
+extern void segment_keep_recomputation_out(Source *source);
 extern void segment_recompute_alone(SourceSet *set);
 extern void segment_require_read_committed(const char *doing);
 extern void segment_mark_stale(SourceSet *set, int source, const char *reason);

@@ -173,6 +173,14 @@ SELECT segment.recalculate();
 SELECT count(*) FROM segment.verify();
 TRUNCATE segment.tiers;
 
+-- ranges are checked at once where constraints are immediate
+BEGIN;
+SET CONSTRAINTS ALL IMMEDIATE;
+INSERT INTO segment.tiers (code, name, min_value) VALUES ('low', 'Low', 0);
+INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('bad', 'Bad', 5, 9);
+COMMIT;
+SELECT count(*) FROM segment.tiers;
+
 SELECT segment.detach('shop.orders');
 DROP VIEW held;
 SELECT segment.detach('shop.customers');
