@@ -1126,6 +1126,7 @@ bump_customers(SourceSet *set, Datum customers)
 {
 	Identity	caller;
 
+	segment_recompute_alone(set);
 	segment_become(set->owner, &caller);
 	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id, filled, checked)"
 								  " SELECT DISTINCT k.k%1$s, %3$d, pg_snapshot_xmin(pg_current_snapshot())"
