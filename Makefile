@@ -71,7 +71,9 @@ ISOLATION = \
 	attach_race \
 	attach_second_source \
 	fill_race \
+	fill_ledger_race \
 	recalculate_race \
+	fill_race \
 	replica_race \
 	detach_concurrently \
 	two_admins \

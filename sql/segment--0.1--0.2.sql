@@ -45,6 +45,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
 
+-- What comes in by INSERT or COPY is a restore's: were the row of this database
+-- believed again, a restore into the same database, schema first and data later,
+-- would be followed by the triggers on top of the figures that it has loaded.
+CREATE FUNCTION segment._epoch_restored() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	NEW.system_identifier := 'restored';
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_restored() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_restored() IS 'trigger that makes every new row of segment.epoch that of another database (internal)';
+CREATE TRIGGER _segment_restored BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_restored();
+ALTER TABLE segment.epoch ENABLE ALWAYS TRIGGER _segment_restored;
+
+CREATE FUNCTION segment._adopt() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	DELETE FROM segment.epoch;
+	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	UPDATE segment.epoch e SET system_identifier = d.system_identifier FROM segment._database() d;
+$$;
+REVOKE ALL ON FUNCTION segment._adopt() FROM PUBLIC;
+COMMENT ON FUNCTION segment._adopt() IS 'make this the database in which the state was computed (internal)';
+
 CREATE FUNCTION segment._attachments_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
 REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
@@ -56,6 +85,26 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
+
+ALTER TABLE segment.tiers DROP CONSTRAINT tiers_ladder_fkey;
+
+CREATE FUNCTION segment._ladders_renamed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE segment.tiers t SET ladder = n.code
+	FROM old_rows o JOIN new_rows n ON n.id = o.id
+	WHERE t.ladder = o.code AND n.code <> o.code;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._ladders_renamed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follow the code of their ladder (internal)';
+
+CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
 
 CREATE FUNCTION segment._row_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
@@ -141,7 +190,7 @@ BEGIN
 	-- row triggers of a partition are clones: the server makes them with those of the table above
 	FOR trigger IN
 		SELECT * FROM segment._triggers(relation) t
-		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.wanted IN ('_segment_row', '_segment_unseen'))
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
@@ -473,7 +522,7 @@ BEGIN
 			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
 			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
 			UNION ALL
-			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+			SELECT l.code, NULL AS code, NULL AS name, NULL::integer AS rank, total.customers - coalesce((
 				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
 			FROM segment._active_ladders() l CROSS JOIN total
 		)
@@ -518,7 +567,7 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
-	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	PERFORM segment._adopt();
 END
 $$;
 COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make everything that holds customer keys (internal, called by segment.attach_customers())';
@@ -637,7 +686,7 @@ BEGIN
 		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
 		INSERT INTO segment.stale_marks (source, reason)
 			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
-		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+		PERFORM segment._adopt();
 	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
@@ -751,9 +800,16 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
-	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
-	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
+	state := CASE WHEN rows > 0 OR segment._stale() THEN 'stale'
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.role = 'customers') THEN 'exact' ELSE 'not attached' END;
+	detail := CASE
+		WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows)
+		WHEN state = 'stale' THEN 'The state was restored without what was attached.'
+		WHEN state = 'not attached' THEN 'No customers table is attached; what is known of the keys waits for another one.'
+		ELSE 'Stored state follows every change of the attached tables.' END;
 	hint := CASE
+		WHEN state = 'not attached' THEN 'Call segment.attach_customers() with a table that has keys of the same type.'
+		WHEN rows = 0 AND state = 'stale' THEN 'Restore it anew with the rows of segment.attachments, or DROP EXTENSION segment CASCADE and attach again.'
 		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
 		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;

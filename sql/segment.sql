@@ -219,8 +219,10 @@ COMMENT ON COLUMN segment.ladders.is_default IS 'tiers inserted without a ladder
 COMMENT ON COLUMN segment.ladders.active IS 'an inactive ladder gives nobody a tier';
 COMMENT ON COLUMN segment.ladders.id IS 'given by the extension, never changes';
 
+-- Its ladders are looked after by triggers: a foreign key would be in the way of
+-- a parallel restore, which loads both tables at once.
 CREATE TABLE segment.tiers (
-	ladder text COLLATE "C" NOT NULL REFERENCES segment.ladders (code) ON UPDATE CASCADE,
+	ladder text COLLATE "C" NOT NULL,
 	code text COLLATE "C" NOT NULL CHECK (code OPERATOR(pg_catalog.<>) ''),
 	name text NOT NULL,
 	description text,
@@ -318,6 +320,20 @@ $$;
 REVOKE ALL ON FUNCTION segment._rule_row() FROM PUBLIC;
 COMMENT ON FUNCTION segment._rule_row() IS 'trigger that fills in the default ladder and keeps ids as they are (internal)';
 
+CREATE FUNCTION segment._ladders_renamed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE segment.tiers t SET ladder = n.code
+	FROM old_rows o JOIN new_rows n ON n.id = o.id
+	WHERE t.ladder = o.code AND n.code <> o.code;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._ladders_renamed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follow the code of their ladder (internal)';
+
 CREATE FUNCTION segment._rules_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_changed';
 REVOKE ALL ON FUNCTION segment._rules_changed() FROM PUBLIC;
@@ -332,6 +348,9 @@ CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON se
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.ladders
 	FOR EACH ROW EXECUTE FUNCTION segment._rule_row();
+CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.ladders
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.ladders
@@ -444,7 +463,7 @@ BEGIN
 	-- row triggers of a partition are clones: the server makes them with those of the table above
 	FOR trigger IN
 		SELECT * FROM segment._triggers(relation) t
-		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.wanted IN ('_segment_row', '_segment_unseen'))
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
@@ -801,7 +820,7 @@ BEGIN
 			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
 			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
 			UNION ALL
-			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+			SELECT l.code, NULL AS code, NULL AS name, NULL::integer AS rank, total.customers - coalesce((
 				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
 			FROM segment._active_ladders() l CROSS JOIN total
 		)
@@ -971,7 +990,7 @@ BEGIN
 		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
 		INSERT INTO segment.stale_marks (source, reason)
 			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
-		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+		PERFORM segment._adopt();
 	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
@@ -1099,9 +1118,16 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
-	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
-	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
+	state := CASE WHEN rows > 0 OR segment._stale() THEN 'stale'
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.role = 'customers') THEN 'exact' ELSE 'not attached' END;
+	detail := CASE
+		WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows)
+		WHEN state = 'stale' THEN 'The state was restored without what was attached.'
+		WHEN state = 'not attached' THEN 'No customers table is attached; what is known of the keys waits for another one.'
+		ELSE 'Stored state follows every change of the attached tables.' END;
 	hint := CASE
+		WHEN state = 'not attached' THEN 'Call segment.attach_customers() with a table that has keys of the same type.'
+		WHEN rows = 0 AND state = 'stale' THEN 'Restore it anew with the rows of segment.attachments, or DROP EXTENSION segment CASCADE and attach again.'
 		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
 		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
@@ -555,6 +556,13 @@ is_integer_type(Oid type)
 	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
+/* Types whose values are equal exactly if their texts are, or see to it themselves. */
+static bool
+is_plain_key_type(Oid type)
+{
+	return is_integer_type(type) || type == NUMERICOID || type == UUIDOID || type == TEXTOID || type == VARCHAROID;
+}
+
 /* Whether values of a customer argument can be customers' keys. */
 static bool
 fits_key(Oid type, Oid key)
@@ -794,7 +802,7 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 	if (strcmp(argument->name, "order_key") == 0 || strcmp(argument->name, "return_key") == 0)
 	{
 		attachment->has[FIELD_PARENT_KEY] = true;
-		attachment->parent_key_attno = attno;
+		attachment->parent_key_attno = attno > 0 && is_virtual_column(attachment->relid, attno) ? 0 : attno;
 		attachment->parent_key_type = getBaseType(type);
 	}
 	if (strcmp(argument->name, "items") == 0 || strcmp(argument->name, "quantity") == 0)
@@ -1289,6 +1297,13 @@ check_parent_key(Attachment *attachment)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s %s were attached without a key", segment_role_name(role->parent), parent->name),
 				 errhint("Detach them and attach them again with key => ….")));
+	if (!is_plain_key_type(getBaseType(parent->fields[FIELD_KEY].type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("key of %s has type %s, by which rows of others cannot name it", parent->name,
+						format_type_be(parent->fields[FIELD_KEY].type)),
+				 errdetail("Allowed: smallint, integer, bigint, numeric, uuid, text, varchar."),
+				 errhint("Detach it and attach it again with another unique column as key.")));
 	relation = table_open(parent->relid, AccessShareLock);
 	require_unique_key(relation, parent->fields[FIELD_KEY].attno,
 					   role->parent == ROLE_ORDERS ? "Rows of others name orders by it." : "Rows of others name returns by it.");

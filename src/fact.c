@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -410,18 +411,15 @@ static void
 lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 {
 	uint32	   *hashes;
-	Oid			output;
-	bool		varlena;
 	bool		many;
 	int			n = 0;
 
 	if (values->n == 0)
 		return;
 	hashes = palloc(sizeof(uint32) * values->n);
-	getTypeOutputInfo(type, &output, &varlena);
 	for (int i = 0; i < values->n; i++)
 	{
-		char	   *text = OidOutputFunctionCall(output, values->values[i]);
+		char	   *text = segment_value_text(type, values->values[i]);
 
 		hashes[i] = DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 		pfree(text);
@@ -1001,6 +999,48 @@ read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
 		add_missing(set, missing, bumped, item->before.rows[i].customer);
 }
 
+/* Whether rows of a source look up the changed table otherwise than as their parent. */
+static bool
+is_watched(Firing *firing, Source *source)
+{
+	for (int i = source->parent >= 0 ? 1 : 0; i < source->nlinks; i++)
+	{
+		if (source->links[i].relid == firing->relid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A row of which the ledger knows nothing may count for a customer who is just
+ * being computed by somebody else, from the row as it was: while a source is
+ * being filled, or after rows came unseen.  That customer is missing, too.
+ */
+static void
+add_old_customers(Firing *firing, Settling *item, Values *missing, Values *bumped)
+{
+	SourceSet  *set = firing->set;
+	Source	   *source = item->source;
+	Rows		rows = {0};
+
+	if (TRIGGER_FIRED_BY_INSERT(firing->event) || item->before.n >= item->keys->n)
+		return;
+	if (source->filling && is_watched(firing, source))
+		segment_mark_stale(set, source->id, psprintf("%s changed, and rows of %s that depend on it were not filled yet",
+													 get_rel_name(firing->relid), source->name));
+	if (firing->changed[0] == NULL || firing->relid != source->relid)
+		return;
+	segment_name_rows("old_rows", firing->desc, firing->changed[0]);
+	if (!segment_read_old_customers(set, source, &rows) && source->filling)
+		segment_mark_stale(set, source->id, psprintf("rows of %s that raise changed before they were filled", source->name));
+	SPI_unregister_relation("old_rows");
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].counts && rows.rows[i].has_customer && !segment_is_anonymous(set, rows.rows[i].customer))
+			add_missing(set, missing, bumped, rows.rows[i].customer);
+	}
+}
+
 /* Write facts rows beforehand, in key order, and remember that they were. */
 static void
 bump_missing(Firing *firing, Values *missing, Values *bumped)
@@ -1104,6 +1144,7 @@ settle_linked(Firing *firing)
 	int			n = begin_settling(firing, settling);
 	Values		bumped = {0};
 	Values		missing = {0};
+	bool		first = true;
 
 	if (n == 0)
 		return;
@@ -1116,6 +1157,9 @@ settle_linked(Firing *firing)
 		missing.n = 0;
 		for (int i = 0; i < n; i++)
 			read_settling(set, &settling[i], &missing, &bumped);
+		for (int i = 0; i < n && first; i++)
+			add_old_customers(firing, &settling[i], &missing, &bumped);
+		first = false;
 	} while (missing.n > 0);
 	for (int i = 0; i < n; i++)
 		book_difference(firing, &settling[i]);
@@ -1905,7 +1949,8 @@ take_changed_rows(Firing *firing, Work *work)
 
 /*
  * TRUNCATE of a partitioned table fires there and then for everything below it,
- * with nothing written between: once is enough.
+ * with nothing written between: once is enough.  Of the table itself, that is:
+ * what comes after a leaf's may be the same statement's or the next one's.
  */
 static struct
 {
@@ -1915,12 +1960,35 @@ static struct
 }			truncated;
 
 static bool
+is_whole(Work *work)
+{
+	return RelationGetRelid(work->trigger->tg_relation) == work->relid;
+}
+
+static bool
 is_truncated_already(Work *work)
 {
-	return OidIsValid(truncated.relid) && truncated.relid == work->relid &&
-		RelationGetRelid(work->trigger->tg_relation) != work->relid &&
+	return OidIsValid(truncated.relid) && truncated.relid == work->relid && !is_whole(work) &&
 		truncated.transaction == my_local_xid() &&
 		truncated.subtransaction == work->subtransaction;
+}
+
+/* tgtype of a trigger AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW */
+#define EVERY_ROW (TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE)
+
+/*
+ * Whether a row trigger that somebody has put there besides ours is to be passed
+ * over: everybody may execute the function.  Rows of a table that is no
+ * partition are seen by its statement triggers, those of a partition by the
+ * trigger that sees every row.
+ */
+static bool
+is_superfluous(TriggerData *data)
+{
+	return TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
+		(!data->tg_relation->rd_rel->relispartition ||
+		 data->tg_trigger->tgtype != EVERY_ROW || data->tg_trigger->tgnattr > 0 ||
+		 data->tg_trigger->tgqual != NULL);
 }
 
 /* What a statement changed is followed, or there is nothing to follow. */
@@ -1948,6 +2016,8 @@ follow(Work *work)
 				 errdetail("Its trigger \"%s\" calls segment._source_changed(), which serves attached tables only.",
 						   work->trigger->tg_trigger->tgname),
 				 errhint("Drop the trigger, or attach the table.")));
+	if (is_superfluous(work->trigger))
+		return;
 	if (!OidIsValid(work->set->facts))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -1965,7 +2035,7 @@ follow(Work *work)
 		source_truncated(&firing, name, role);
 		truncated.transaction = my_local_xid();
 		truncated.subtransaction = work->subtransaction;
-		truncated.relid = work->relid;
+		truncated.relid = is_whole(work) ? work->relid : InvalidOid;
 	}
 }
 

@@ -102,6 +102,7 @@ check_rows(SourceSet *set)
 	Identity	caller;
 
 	segment_become(set->owner, &caller);
+	segment_require_ladders();
 	if (segment_execute("SELECT l.code, l.figure FROM segment.ladders l"
 						" WHERE l.figure NOT IN ('amount_spent', 'amount_ordered', 'amount_returned',"
 						" 'number_of_orders', 'number_of_returns', 'items_bought', 'items_returned') LIMIT 1") > 0)

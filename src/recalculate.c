@@ -963,6 +963,23 @@ declare_exact(SourceSet *set, Datum marks, int filled)
 }
 
 /*
+ * Ids of transactions that a restore has brought here are those of another
+ * server: one that is still to come here would keep its customer from ever
+ * being stale.  Those that are past are older than any mark from now on.
+ */
+static void
+forget_checks(SourceSet *set)
+{
+	Identity	caller;
+
+	if (set->is_here)
+		return;
+	segment_become(set->owner, &caller);
+	segment_execute("UPDATE segment.facts f SET checked = NULL WHERE f.checked >= pg_snapshot_xmin(pg_current_snapshot())");
+	segment_resume(&caller);
+}
+
+/*
  * State that a restore has brought here becomes this database's own.  The
  * caller keeps everyone out who judges; see segment_stand_aside().
  */
@@ -986,9 +1003,13 @@ require_valid_rules(SourceSet *set)
 	StringInfoData what,
 				detail,
 				hint;
+	Identity	caller;
 
 	if (set->is_here)
 		return;
+	segment_become(set->owner, &caller);
+	segment_require_ladders();
+	segment_resume(&caller);
 	initStringInfo(&what);
 	initStringInfo(&detail);
 	initStringInfo(&hint);
@@ -1022,6 +1043,7 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	require_valid_rules(set);
 	marks = read_stale_marks(set, CurrentMemoryContext);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
+	forget_checks(set);
 	adopt_state(set);
 	declare_exact(set, marks, is_filling(set) ? set->newest : 0);
 	segment_sources_release();
@@ -1051,6 +1073,24 @@ bump_customers(SourceSet *set, Datum customers)
 	segment_resume(&caller);
 }
 
+/*
+ * A customer computed while rows can come unseen (a trigger is switched off, a
+ * partition is foreign) may be wrong again at once, and stays stale.  Asked
+ * after bump_customers(): what becomes amiss later is marked by a transaction
+ * that the rows do not say was seen.
+ */
+static void
+leave_stale_where_faulty(SourceSet *set, Datum customers)
+{
+	Identity	caller;
+
+	segment_become(set->owner, &caller);
+	segment_execute_with("UPDATE segment.facts f SET checked = NULL WHERE f.customer_id = ANY ($1)"
+						 " AND EXISTS (SELECT FROM segment.stale_marks) AND EXISTS (SELECT FROM segment._shape_faults())",
+						 1, &set->key_array_type, &customers, NULL, false, NULL, NULL);
+	segment_resume(&caller);
+}
+
 /* segment.recalculate_customers(keys) */
 Datum
 segment_recalculate_customers(PG_FUNCTION_ARGS)
@@ -1067,6 +1107,7 @@ segment_recalculate_customers(PG_FUNCTION_ARGS)
 	require_customers(set);
 	segment_refuse_in_use(set, "recalculate");
 	bump_customers(set, customers);
+	leave_stale_where_faulty(set, customers);
 	set = reacquire(set);
 	n = segment_recompute(set, customers, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
@@ -1181,12 +1222,14 @@ count_to_do(Batches *batches)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* Commit what was done, and go on with what is attached then. */
+/* Commit what was done, and go on with what is attached then, and without what was allocated. */
 static void
 next_transaction(Batches *batches)
 {
 	segment_sources_release();
 	SPI_commit();
+	SPI_finish();
+	segment_connect(SPI_OPT_NONATOMIC);
 	keep_detach_out();
 	batches->set = segment_sources_acquire();
 	require_customers(batches->set);
@@ -1199,6 +1242,7 @@ recalculate_batch(Batches *batches, Datum batch, int n)
 	double		elapsed;
 
 	bump_customers(batches->set, batch);
+	leave_stale_where_faulty(batches->set, batch);
 	batches->set = reacquire(batches->set);
 	batches->wrong += segment_recompute(batches->set, batch, batches->filled > 0 ? CAUSE_ATTACH : CAUSE_RECALCULATION, NULL);
 	next_transaction(batches);
@@ -1292,6 +1336,8 @@ adopt_as_stale(Batches *batches)
 {
 	if (batches->set->is_here)
 		return;
+	forget_checks(batches->set);	/* may take a while, so it is done before the lock */
+	next_transaction(batches);
 	segment_lock_facts();
 	batches->set = reacquire(batches->set);
 	require_valid_rules(batches->set);

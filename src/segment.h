@@ -41,6 +41,13 @@
 #define my_local_xid() (MyProc->lxid)
 #endif
 
+/* what a trigger's rows hold in such columns is undefined */
+#if PG_VERSION_NUM >= 180000
+#define is_virtual_column(relid, attno) (get_attgenerated(relid, attno) == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define is_virtual_column(relid, attno) false
+#endif
+
 /* what a table is to the shop */
 typedef enum SourceRole
 {

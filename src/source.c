@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_constraint.h"
@@ -310,6 +311,18 @@ values_sql(Link *link)
 	return psprintf("ARRAY[%s]", link->outer_sql);
 }
 
+/* The same as texts, those of equal values alike: see segment_value_text(). */
+static char *
+value_texts_sql(Link *link)
+{
+	Oid			type = link->via != NULL ? get_atttype(link->via->relid, link->via_attno) : link->type;
+
+	if (getBaseType(type) == NUMERICOID)
+		return psprintf("ARRAY(SELECT pg_catalog.trim_scale(u.u) FROM pg_catalog.unnest(%s) AS u(u))::pg_catalog.text[]",
+						values_sql(link));
+	return psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+}
+
 /* The link is complete: make its SQL. */
 static void
 make_traceable(Link *link, Source *source)
@@ -319,7 +332,7 @@ make_traceable(Link *link, Source *source)
 		return;
 	link->traceable = true;
 	link->rows_sql = rows_sql(source, link, "$1");
-	link->values_sql = psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+	link->values_sql = value_texts_sql(link);
 }
 
 /* The clauses that every row must satisfy: WHERE and the ON of inner joins. */
@@ -367,7 +380,7 @@ trace_by_clause(LinkSearch *search, Link **links, Index rti, OpExpr *clause, int
 	Node	   *column = strip_relabel(other);
 	LevelSearch levels = {.outermost = search->depth, .depth = 0};
 
-	if (!is_column_of(mine, rti))
+	if (!is_column_of(mine, rti) || is_virtual_column(link->relid, ((Var *) mine)->varattno))
 		return;
 	link->attno = ((Var *) mine)->varattno;
 	link->type = exprType(mine);
@@ -526,6 +539,41 @@ mentions(List *links, Oid relid)
 }
 
 /*
+ * What a trigger's rows hold in virtual generated columns is undefined: their
+ * expressions take their place.
+ */
+static void
+expand_virtual_columns(Source *source, Query *mapping)
+{
+#if PG_VERSION_NUM >= 180000
+	Relation	relation = table_open(source->relid, AccessShareLock);
+
+	mapping->targetList = (List *) expand_generated_columns_in_expr((Node *) mapping->targetList, relation, 1);
+	table_close(relation, AccessShareLock);
+#endif
+}
+
+static char *
+field_of_old_rows(Source *source, SourceField field, const char *type)
+{
+	return source->fields[field].mapped
+		? psprintf("(%s)::%s", deparse_expression((Node *) source->fields[field].expr,
+												  deparse_context_for("t", source->relid), true, false), type)
+		: psprintf("NULL::%s", type);
+}
+
+/* Of rows as they were: the customer, and the row of the parent that they named. */
+static char *
+old_customers_sql(SourceSet *set, Source *source)
+{
+	Oid			parent_key = source->fields[FIELD_PARENT_KEY].type;
+
+	return psprintf("SELECT %s, %s FROM old_rows t", field_of_old_rows(source, FIELD_CUSTOMER, set->key_type_name),
+					field_of_old_rows(source, FIELD_PARENT_KEY,
+									  format_type_be_qualified(OidIsValid(parent_key) ? parent_key : TEXTOID)));
+}
+
+/*
  * Take the mapping apart: expressions of the fields, and what they read.  False
  * where the view is gone: it is being detached, and will be read without.
  */
@@ -564,6 +612,7 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	}
 	if (table_rti != 1)
 		ChangeVarNodes((Node *) mapping->targetList, table_rti, 1, 0);
+	expand_virtual_columns(source, mapping);
 
 	foreach(cell, mapping->targetList)
 	{
@@ -607,6 +656,8 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 			search.links = lappend(search.links, parent_link(set, source));
 	}
 	find_links_walker((Node *) mapping->targetList, &search);
+	if (OidIsValid(set->key_type) && source->role != ROLE_CUSTOMERS)
+		source->old_customers_sql = old_customers_sql(set, source);
 
 	deconstruct_array(watch, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
 					  &watched, NULL, &nwatched);

@@ -63,6 +63,7 @@ typedef enum SourcePlan
 	PLAN_READ_PARENTS,
 	PLAN_READ_LINKS,
 	PLAN_READ_OLD_LINKS,
+	PLAN_READ_OLD_CUSTOMERS,
 	PLAN_LEDGER_READ,
 	PLAN_LEDGER_DELETE,
 	PLAN_LEDGER_INSERT,
@@ -107,6 +108,7 @@ typedef struct Source
 	bool		filling;		/* attached with fill => false, not everyone is filled yet */
 	bool		may_raise;		/* an expression over the row may raise */
 	int			parent;			/* index of the source that its rows name, or -1 */
+	char	   *old_customers_sql;	/* linked: customer, key of the parent of rows "old_rows" */
 	int			nlinks;
 	Link	   *links;
 	SPIPlanPtr	plans[SOURCE_PLANS];

@@ -74,7 +74,7 @@ SELECT is_empty(
 	'every function that is not C pins its search_path');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
-	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_rule_row']::name[],
+	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row']::name[],
 	'only functions that read settings and rules are SECURITY DEFINER: elsewhere identities are switched in C, one step at a time');
 
 SELECT is_empty(

@@ -102,6 +102,13 @@ TABLE shop.figures;
 TABLE shop.wrong;
 ROLLBACK;
 TABLE shop.wrong;
+-- one leaf, then another: two statements of one transaction
+BEGIN;
+TRUNCATE shop.orders_2024;
+TRUNCATE shop.orders_2026_spring;
+TRUNCATE shop.orders_2026_rest;
+TABLE shop.wrong;
+ROLLBACK;
 TRUNCATE shop.orders;
 TABLE shop.figures;
 TABLE shop.wrong;

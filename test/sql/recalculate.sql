@@ -72,6 +72,25 @@ INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING segment.recal
 WITH sold AS (INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING customer_id)
 	SELECT segment.recalculate_customers(array_agg(customer_id)) FROM sold;
 SELECT segment.recalculate_customers(array_agg(id)) FROM shop.customers;
+-- what was restored here from another server tells of that one's transactions, not of ours
+UPDATE segment.facts SET checked = '9000000000000000000';
+UPDATE segment.epoch SET system_identifier = 'another server';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+INSERT INTO shop.orders VALUES (901, 1, 7, '2026-01-01');
+COMMIT;
+SELECT count(*) FROM segment.customers WHERE stale IS NOT TRUE;
+CALL segment.recalculate_in_batches(batch_size => 1000000);
+SELECT * FROM segment.verify();
+UPDATE segment.facts SET checked = '9000000000000000000';
+UPDATE segment.epoch SET system_identifier = 'another server';
+SELECT segment.recalculate();
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM shop.orders WHERE id = 901;
+COMMIT;
+SELECT count(*) FROM segment.customers WHERE stale IS NOT TRUE;
+SELECT segment.recalculate();
 -- a date that a function called by the statement changes again
 CREATE FUNCTION shop.backdate(order_id int) RETURNS int LANGUAGE sql AS
 	$$ UPDATE shop.orders SET at = '2020-01-01' WHERE id = order_id RETURNING id $$;
