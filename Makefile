@@ -73,7 +73,6 @@ ISOLATION = \
 	fill_race \
 	fill_ledger_race \
 	recalculate_race \
-	fill_race \
 	replica_race \
 	detach_concurrently \
 	two_admins \

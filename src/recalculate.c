@@ -847,6 +847,17 @@ caller_writes(void)
 }
 
 /*
+ * Whether the client's statement calls us itself; a statement of a function that
+ * it calls is not among what the portal runs.
+ */
+static bool
+is_called_directly(void)
+{
+	return ActivePortal != NULL && ActivePortal->queryDesc != NULL && ActiveSnapshotSet() &&
+		GetActiveSnapshot() == ActivePortal->queryDesc->snapshot;
+}
+
+/*
  * A statement that is not finished has changed rows whose deltas are still to
  * come; they would be added to a recomputation that has seen them already.
  * One that only reads, such as the keys to recalculate, is welcome.
@@ -854,7 +865,9 @@ caller_writes(void)
 void
 segment_refuse_in_use(SourceSet *set, const char *doing)
 {
-	if (!caller_writes())
+	bool		writes = caller_writes();
+
+	if (!writes && is_called_directly())
 		return;
 	for (int i = 0; i < set->nsources; i++)
 	{
@@ -863,7 +876,9 @@ segment_refuse_in_use(SourceSet *set, const char *doing)
 			Oid			relid = j < 0 ? set->sources[i].relid : set->sources[i].links[j].relid;
 			Relation	relation = table_open(relid, AccessShareLock);
 
-			CheckTableNotInUse(relation, doing);
+			/* what statement of a function calls us is not known: one that may have written */
+			if (writes || CheckRelationLockedByMe(relation, RowExclusiveLock, true))
+				CheckTableNotInUse(relation, doing);
 			table_close(relation, NoLock);
 		}
 	}
