@@ -52,6 +52,7 @@ typedef struct Recomputation
 	TupleDesc	totals_desc;
 	Tuplestorestate *computed;	/* the same put together */
 	Tuplestorestate *differences;	/* verify(): rows to return */
+	Tuplestorestate *corrections;	/* in batches: what segment.left_out should say more or less */
 } Recomputation;
 
 #define TOTALS_COLUMNS 10
@@ -214,6 +215,37 @@ write_left_out(Recomputation *work, Source *source)
 				 source->id), NULL);
 }
 
+/*
+ * The same where only looking: note by how much segment.left_out is wrong.  Both
+ * sides are read with one snapshot, and what triggers write meanwhile is added
+ * up, so the correction holds whenever it is made.
+ */
+static void
+note_left_out(Recomputation *work, Source *source)
+{
+	run(work, work->set->owner,
+		psprintf("SELECT %1$d, d.row_key, d.reason, sum(d.n)::bigint FROM"
+				 " (SELECT n.row_key, n.reason, count(*) AS n FROM left_now n GROUP BY n.row_key, n.reason"
+				 " UNION ALL SELECT o.row_key, o.reason, -o.n FROM segment.left_out o WHERE o.source = %1$d) d"
+				 " GROUP BY d.row_key, d.reason HAVING sum(d.n) <> 0", source->id), work->corrections);
+}
+
+/* Whether what is left out of the sources is listed, too. */
+static bool
+lists_left_out(const Recomputation *work)
+{
+	return !work->customers && (work->writes || work->corrections != NULL);
+}
+
+static void
+list_left_out(Recomputation *work, Source *source)
+{
+	if (work->writes)
+		write_left_out(work, source);
+	else
+		note_left_out(work, source);
+}
+
 static TupleDesc
 left_now_desc(void)
 {
@@ -233,13 +265,13 @@ totals_of_rows(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("SELECT s.customer_id, %s FROM source_rows s WHERE s.reason IS NULL%s GROUP BY s.customer_id",
 				 figures_sql(source, "s.items"), only_asked(work, "s.customer_id")), work->totals);
-	if (!work->writes || work->customers)
+	if (!lists_left_out(work))
 		return;
 	left = tuplestore_begin_heap(false, false, work_mem);
 	run(work, work->set->owner,
 		"SELECT left(coalesce(s.key::text, ''), 200), left(s.reason, 200) FROM source_rows s WHERE s.reason IS NOT NULL", left);
 	segment_name_rows("left_now", left_now_desc(), left);
-	write_left_out(work, source);
+	list_left_out(work, source);
 	forget_rows("left_now", left);
 }
 
@@ -321,7 +353,7 @@ sum_direct(void *argument)
 				 source->role == ROLE_CUSTOMERS ? "" : " GROUP BY ",
 				 source->role == ROLE_CUSTOMERS ? "" : customer),
 		direct->totals);
-	if (work->writes && !work->customers && source->role != ROLE_CUSTOMERS)
+	if (lists_left_out(work) && source->role != ROLE_CUSTOMERS)
 		run(work, source->owner,
 			psprintf("SELECT left(%s, 200), left(%s, 200) FROM %s s"
 					 " WHERE s.counted AND NOT s.counts AND %s IS NOT NULL%s",
@@ -352,10 +384,10 @@ totals_of_direct(Recomputation *work, Source *source)
 	if (!source->may_raise || segment_try(sum_direct, &direct) == NULL)
 	{
 		append_totals(work, direct.totals);
-		if (work->writes && !work->customers)
+		if (lists_left_out(work))
 		{
 			segment_name_rows("left_now", left_now_desc(), direct.left);
-			write_left_out(work, source);
+			list_left_out(work, source);
 			SPI_unregister_relation("left_now");
 		}
 	}
@@ -408,9 +440,20 @@ name_parents(Recomputation *work, Source *parent, const char *condition)
 		LinkedWork	linked = {.work = work, .source = parent};
 		Tuplestorestate *rows = linked.rows = tuplestore_begin_heap(false, false, work_mem);
 
+		Datum		customers = work->customers;
+
+		/* where a key repeats, the rows of others say whose it is */
+		if (parent->key_may_repeat)
+			work->customers = (Datum) 0;
 		join_linked(&linked);
+		work->customers = customers;
 		segment_name_rows("parent_rows", rows_desc(set, parent, false), rows);
-		run(work, set->owner, "SELECT r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL", parents);
+		run(work, set->owner,
+			psprintf("SELECT p.key, p.customer_id FROM (SELECT %s r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL%s) p"
+					 " WHERE true%s",
+					 parent->key_may_repeat ? "DISTINCT ON (r.key)" : "",
+					 parent->key_may_repeat ? psprintf(" ORDER BY r.key, r.customer_id%s", set->key_order) : "",
+					 only_asked(work, "p.customer_id")), parents);
 		forget_rows("parent_rows", rows);
 	}
 	else
@@ -537,12 +580,38 @@ read_linked_rows(Recomputation *work, Source *source, Tuplestorestate *rows, Tup
 		put_row(work, source, rows, desc, &read.rows[i]);
 }
 
+/*
+ * The same where a key may repeat: keys of which the rows are not those that
+ * count now are written anew.
+ */
+static void
+write_repeating_ledger(Recomputation *work, Source *source)
+{
+	const char *stored = psprintf("SELECT c.key, c.customer_id, c.amount, c.at, c.items FROM segment.counted_%d c WHERE true%s",
+								  source->id, only_asked(work, "c.customer_id"));
+	const char *counted = psprintf("SELECT s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s WHERE s.reason IS NULL%s",
+								   only_asked(work, "s.customer_id"));
+
+	run(work, work->set->owner,
+		psprintf("DELETE FROM segment.counted_%1$d c WHERE c.key IN (SELECT d.key FROM ((%2$s EXCEPT ALL %3$s)"
+				 " UNION ALL (%3$s EXCEPT ALL %2$s)) d)%4$s",
+				 source->id, stored, counted, only_asked(work, "c.customer_id")), NULL);
+	run(work, work->set->owner,
+		psprintf("INSERT INTO segment.counted_%1$d (key, customer_id, amount, at, items) %3$s"
+				 " AND s.key NOT IN (SELECT k.key FROM (%2$s) k)", source->id, stored, counted), NULL);
+}
+
 /* Make the ledger of a linked source say what its rows count for now. */
 static void
 write_ledger(Recomputation *work, Source *source)
 {
 	const char *asked = only_asked(work, "c.customer_id");
 
+	if (source->key_may_repeat && !source->grouped)
+	{
+		write_repeating_ledger(work, source);
+		return;
+	}
 	run(work, work->set->owner,
 		psprintf("DELETE FROM segment.counted_%d c WHERE NOT EXISTS (SELECT FROM source_rows s"
 				 " WHERE s.reason IS NULL AND s.key = c.key AND s.customer_id = c.customer_id"
@@ -550,12 +619,26 @@ write_ledger(Recomputation *work, Source *source)
 				 source->id, asked), NULL);
 	run(work, work->set->owner,
 		psprintf("INSERT INTO segment.counted_%1$d AS c (key, customer_id, amount, at, items)"
-				 " SELECT s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s"
+				 " SELECT DISTINCT ON (s.key) s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s"
 				 " WHERE s.reason IS NULL%2$s AND NOT EXISTS (SELECT FROM segment.counted_%1$d c"
 				 " WHERE c.key = s.key AND c.customer_id = s.customer_id)"
 				 " ON CONFLICT (key) DO UPDATE SET customer_id = excluded.customer_id,"
 				 " amount = excluded.amount, at = excluded.at, items = excluded.items",
 				 source->id, only_asked(work, "s.customer_id")), NULL);
+}
+
+/*
+ * The ledger knows one row by a key, but a partitioned table may hold several:
+ * then the figures are right for now, and cannot be followed.
+ */
+static void
+mark_repeated_keys(Recomputation *work, Source *source)
+{
+	if (!source->key_may_repeat || source->grouped)
+		return;
+	run(work, work->set->owner, "SELECT FROM source_rows s WHERE s.reason IS NULL GROUP BY s.key HAVING count(*) > 1 LIMIT 1", NULL);
+	if (SPI_processed > 0)
+		segment_mark_stale(work->set, source->id, psprintf("several rows of %s bear the same key", source->name));
 }
 
 /* verify(): rows of the ledger that are not what they should be. */
@@ -565,8 +648,10 @@ compare_ledger(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("SELECT coalesce(c.customer_id, s.customer_id), %2$s || coalesce(c.key, s.key)::text,"
 				 " c.%1$s::text, s.%1$s::text"
-				 " FROM segment.counted_%3$d c FULL JOIN (SELECT * FROM source_rows r WHERE r.reason IS NULL) s"
-				 " ON s.key = c.key"
+				 " FROM (SELECT *, row_number() OVER (PARTITION BY k.key ORDER BY k.customer_id, k.amount, k.at, k.items) AS n"
+				 " FROM segment.counted_%3$d k) c"
+				 " FULL JOIN (SELECT *, row_number() OVER (PARTITION BY r.key ORDER BY r.customer_id, r.amount, r.at, r.items) AS n"
+				 " FROM source_rows r WHERE r.reason IS NULL) s ON s.key = c.key AND s.n = c.n"
 				 " WHERE (c.customer_id, c.amount, c.at, c.items) IS DISTINCT FROM (s.customer_id, s.amount, s.at, s.items)",
 				 segment_is_lines(source->role) ? "items" : "amount",
 				 quote_literal_cstr(psprintf(source->grouped ? "rows of %s that name " : "row of %s with key ", source->name)),
@@ -591,7 +676,10 @@ totals_of_linked(Recomputation *work, Source *source)
 	if (source->role != ROLE_CUSTOMERS)
 	{
 		if (work->writes)
+		{
 			write_ledger(work, source);
+			mark_repeated_keys(work, source);
+		}
 		else
 			compare_ledger(work, source);
 	}
@@ -812,6 +900,17 @@ caller_writes(void)
 }
 
 /*
+ * Whether the client's statement calls us itself; a statement of a function that
+ * it calls is not among what the portal runs.
+ */
+static bool
+is_called_directly(void)
+{
+	return ActivePortal != NULL && ActivePortal->queryDesc != NULL && ActiveSnapshotSet() &&
+		GetActiveSnapshot() == ActivePortal->queryDesc->snapshot;
+}
+
+/*
  * A statement that is not finished has changed rows whose deltas are still to
  * come; they would be added to a recomputation that has seen them already.
  * One that only reads, such as the keys to recalculate, is welcome.
@@ -819,7 +918,9 @@ caller_writes(void)
 void
 segment_refuse_in_use(SourceSet *set, const char *doing)
 {
-	if (!caller_writes())
+	bool		writes = caller_writes();
+
+	if (!writes && is_called_directly())
 		return;
 	for (int i = 0; i < set->nsources; i++)
 	{
@@ -828,7 +929,9 @@ segment_refuse_in_use(SourceSet *set, const char *doing)
 			Oid			relid = j < 0 ? set->sources[i].relid : set->sources[i].links[j].relid;
 			Relation	relation = table_open(relid, AccessShareLock);
 
-			CheckTableNotInUse(relation, doing);
+			/* what statement of a function calls us is not known: one that may have written */
+			if (writes || CheckRelationLockedByMe(relation, RowExclusiveLock, true))
+				CheckTableNotInUse(relation, doing);
 			table_close(relation, NoLock);
 		}
 	}
@@ -1066,6 +1169,7 @@ bump_customers(SourceSet *set, Datum customers)
 {
 	Identity	caller;
 
+	segment_recompute_alone(set);
 	segment_become(set->owner, &caller);
 	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id, filled, checked)"
 								  " SELECT DISTINCT k.k%1$s, %3$d, pg_snapshot_xmin(pg_current_snapshot())"
@@ -1130,11 +1234,122 @@ typedef struct Batches
 	Datum		marks;
 	Datum	   *missing;		/* keys that sources name and that have no facts row */
 	int			nmissing;
+	List	   *unlisted;		/* of Unlisted: linked rows to look at again at the end */
 	TimestampTz start;
 	int64		total;
 	int64		done;
 	uint64		wrong;
 } Batches;
+
+/* a row of a linked source that segment.left_out may be wrong about */
+typedef struct Unlisted
+{
+	int			source;
+	char	   *row_key;
+} Unlisted;
+
+static TupleDesc
+corrections_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(4);
+
+	TupleDescInitEntry(desc, 1, "source", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "row_key", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 3, "reason", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 4, "n", INT8OID, -1, 0);
+	return desc;
+}
+
+/*
+ * Correct what segment.left_out says.  Of rows that mean something by themselves
+ * it is a sum, to which the difference is added; what it says of linked rows is
+ * written anew by whoever looks at them, so those are left to the end.
+ */
+static void
+correct_left_out(Batches *batches, Recomputation *work)
+{
+	SourceSet  *set = batches->set;
+	StringInfoData linked;
+	MemoryContext before;
+
+	initStringInfo(&linked);
+	appendStringInfoString(&linked, "'{");
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].linked)
+			appendStringInfo(&linked, "%s%d", linked.len > 2 ? "," : "", set->sources[i].id);
+	}
+	appendStringInfoString(&linked, "}'::integer[]");
+	segment_name_rows("corrections", corrections_desc(), work->corrections);
+	work->writes = true;
+	run(work, set->owner,
+		psprintf("INSERT INTO segment.left_out AS o (source, row_key, reason, n)"
+				 " SELECT c.source, c.row_key, c.reason, c.n FROM corrections c WHERE c.source <> ALL (%s)"
+				 " ORDER BY 1, 2, 3 ON CONFLICT (source, row_key, reason) DO UPDATE SET n = o.n + excluded.n", linked.data), NULL);
+	run(work, set->owner, "DELETE FROM segment.left_out o USING corrections c WHERE o.source = c.source"
+		" AND o.row_key = c.row_key AND o.reason = c.reason AND o.n = 0", NULL);
+	run(work, set->owner,
+		psprintf("SELECT DISTINCT c.source, c.row_key FROM corrections c WHERE c.source = ANY (%s) AND c.row_key <> ''", linked.data), NULL);
+	before = MemoryContextSwitchTo(batches->context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Unlisted   *row = palloc(sizeof(Unlisted));
+
+		row->source = atoi(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		row->row_key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		batches->unlisted = lappend(batches->unlisted, row);
+	}
+	MemoryContextSwitchTo(before);
+	forget_rows("corrections", work->corrections);
+}
+
+/* Look at one linked row again, and list it if it is left out. */
+static void
+list_again(SourceSet *set, Source *source, const char *row_key)
+{
+	Oid			type = getBaseType(source->fields[segment_ledger_field(source)].type);
+	Oid			input;
+	Oid			ioparam;
+	Datum		key;
+	Rows		rows = {0};
+	Oid			types[3] = {INT4OID, TEXTOID, TEXTOID};
+	Datum		values[3] = {Int32GetDatum(source->id), CStringGetTextDatum(row_key)};
+	Identity	caller;
+
+	getTypeInputInfo(type, &input, &ioparam);
+	key = OidInputFunctionCall(input, unconstify(char *, row_key), ioparam, -1);
+	segment_read_linked(set, source, &key, 1, &rows);
+	segment_become(set->owner, &caller);
+	segment_execute_with("DELETE FROM segment.left_out WHERE source = $1 AND row_key = $2",
+						 2, types, values, NULL, false, NULL, NULL);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].left_out == NULL)
+			continue;
+		values[2] = CStringGetTextDatum(segment_clip(rows.rows[i].left_out));
+		segment_execute_with("INSERT INTO segment.left_out AS o (source, row_key, reason, n) VALUES ($1, $2, $3, 1)"
+							 " ON CONFLICT (source, row_key, reason) DO UPDATE SET n = o.n + 1",
+							 3, types, values, NULL, false, NULL, NULL);
+	}
+	segment_resume(&caller);
+}
+
+/* The linked rows found at the start; whoever looks at such rows is kept out meanwhile. */
+static void
+list_unlisted(Batches *batches)
+{
+	ListCell   *cell;
+
+	foreach(cell, batches->unlisted)
+	{
+		Unlisted   *row = lfirst(cell);
+		Source	   *source = segment_source_by_id(batches->set, row->source);
+
+		CHECK_FOR_INTERRUPTS();
+		if (source != NULL && source->linked && strlen(row->row_key) < 200)
+			list_again(batches->set, source, row->row_key);
+	}
+}
 
 /* Keys that any source names and that have no facts row: found without a lock. */
 static void
@@ -1147,6 +1362,7 @@ find_missing_customers(Batches *batches)
 
 	begin_recomputation(&work, set, (Datum) 0, false);
 	work.differences = tuplestore_begin_heap(false, false, work_mem);
+	work.corrections = tuplestore_begin_heap(true, false, work_mem);
 	for (int i = 0; i < set->nsources; i++)
 		totals_of_source(&work, &set->sources[i]);
 	compute(&work);
@@ -1167,6 +1383,7 @@ find_missing_customers(Batches *batches)
 	MemoryContextSwitchTo(before);
 	forget_rows("computed", work.computed);
 	tuplestore_end(work.differences);
+	correct_left_out(batches, &work);
 }
 
 /* "AND the customer is still to be done" */
@@ -1312,7 +1529,7 @@ recalculate_present(Batches *batches)
 static void
 finish_batches(Batches *batches)
 {
-	if (batches->filled > 0)
+	if (batches->filled > 0 || batches->unlisted != NIL)
 	{
 		Datum		batch;
 		int			n;
@@ -1323,9 +1540,10 @@ finish_batches(Batches *batches)
 		segment_lock_facts();
 		batches->set = segment_sources_acquire();
 		require_customers(batches->set);
+		list_unlisted(batches);
 		batches->size = INT_MAX;
 		batches->resumed = false;
-		if (next_batch(batches, true, (Datum) 0, &batch, &n))
+		if (batches->filled > 0 && next_batch(batches, true, (Datum) 0, &batch, &n))
 		{
 			bump_customers(batches->set, batch);
 			batches->wrong += segment_recompute(batches->set, batch, CAUSE_ATTACH, NULL);
