@@ -71,6 +71,8 @@ REGRESS = \
 	bad_input \
 	condition_type \
 	condition_json \
+	condition_binding \
+	shopify \
 	text_fold \
 	phones \
 	regions \

@@ -686,8 +686,12 @@ segment_figures(PG_FUNCTION_ARGS)
 		if (word->type != VALUE_EVENT)
 			continue;
 		for (int j = 0; (field = segment_event_field(word->narrowing, j)) != NULL; j++)
+		{
+			const char *missing = segment_missing_feed(set, word);
+
 			put_figure(rows, desc, field->name, word->name, field->type, field->english, field->vietnamese,
-					   segment_missing_feed(set, word));
+					   missing ? missing : segment_missing_field(set, word->narrowing, field->name));
+		}
 		put_customs(set, rows, desc, word->narrowing, word->name);
 	}
 	put_customs(set, rows, desc, NARROW_NOT, NULL);
