@@ -598,9 +598,6 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 
--- A row that a restore brings says when its state was made, not now. It may even
--- name this database: an earlier dump of it, loaded in two steps, the second of
--- which fires our triggers.
 CREATE FUNCTION segment._epoch_row() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -617,7 +614,6 @@ COMMENT ON FUNCTION segment._epoch_row() IS 'trigger by which state that was res
 
 CREATE TRIGGER _segment_row BEFORE INSERT ON segment.epoch
 	FOR EACH ROW EXECUTE FUNCTION segment._epoch_row();
-
 COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
 
 ALTER TABLE segment.tiers DROP CONSTRAINT tiers_ladder_fkey;
@@ -1164,6 +1160,9 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
+	IF segment._setting('country_code') = '84' THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	PERFORM segment._adopt();
 END
 $$;
@@ -1291,6 +1290,9 @@ BEGIN
 		EXECUTE granted;
 	END LOOP;
 	PERFORM segment._set_objects_version();
+	IF segment._setting('country_code') = '84' AND NOT EXISTS (SELECT FROM segment.phone_rules) THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	FOR attached IN
 		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 		UNION

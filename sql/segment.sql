@@ -1464,6 +1464,9 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
+	IF segment._setting('country_code') = '84' THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	PERFORM segment._adopt();
 END
 $$;
@@ -1597,6 +1600,9 @@ BEGIN
 		EXECUTE granted;
 	END LOOP;
 	PERFORM segment._set_objects_version();
+	IF segment._setting('country_code') = '84' AND NOT EXISTS (SELECT FROM segment.phone_rules) THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	FOR attached IN
 		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 		UNION
