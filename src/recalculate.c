@@ -619,26 +619,12 @@ write_ledger(Recomputation *work, Source *source)
 				 source->id, asked), NULL);
 	run(work, work->set->owner,
 		psprintf("INSERT INTO segment.counted_%1$d AS c (key, customer_id, amount, at, items)"
-				 " SELECT DISTINCT ON (s.key) s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s"
+				 " SELECT s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s"
 				 " WHERE s.reason IS NULL%2$s AND NOT EXISTS (SELECT FROM segment.counted_%1$d c"
 				 " WHERE c.key = s.key AND c.customer_id = s.customer_id)"
 				 " ON CONFLICT (key) DO UPDATE SET customer_id = excluded.customer_id,"
 				 " amount = excluded.amount, at = excluded.at, items = excluded.items",
 				 source->id, only_asked(work, "s.customer_id")), NULL);
-}
-
-/*
- * The ledger knows one row by a key, but a partitioned table may hold several:
- * then the figures are right for now, and cannot be followed.
- */
-static void
-mark_repeated_keys(Recomputation *work, Source *source)
-{
-	if (!source->key_may_repeat || source->grouped)
-		return;
-	run(work, work->set->owner, "SELECT FROM source_rows s WHERE s.reason IS NULL GROUP BY s.key HAVING count(*) > 1 LIMIT 1", NULL);
-	if (SPI_processed > 0)
-		segment_mark_stale(work->set, source->id, psprintf("several rows of %s bear the same key", source->name));
 }
 
 /* verify(): rows of the ledger that are not what they should be. */
@@ -676,10 +662,7 @@ totals_of_linked(Recomputation *work, Source *source)
 	if (source->role != ROLE_CUSTOMERS)
 	{
 		if (work->writes)
-		{
 			write_ledger(work, source);
-			mark_repeated_keys(work, source);
-		}
 		else
 			compare_ledger(work, source);
 	}
