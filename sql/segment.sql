@@ -499,6 +499,85 @@ AS 'MODULE_PATHNAME', 'segment_anniversary_change';
 REVOKE ALL ON FUNCTION segment._anniversary_change(date, text, text, date) FROM PUBLIC;
 COMMENT ON FUNCTION segment._anniversary_change(date, text, text, date) IS 'the next day after today on which "anniversary BETWEEN from_offset AND to_offset" can change (internal)';
 
+-- points
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_balance(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance';
+REVOKE ALL ON FUNCTION segment._points_balance(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_balance(internal) IS 'the balance of the rows collected (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_expiring(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiring';
+REVOKE ALL ON FUNCTION segment._points_expiring(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiring(internal) IS 'what expires of the rows collected (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_change(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance_change';
+REVOKE ALL ON FUNCTION segment._points_change(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_change(internal) IS 'when the balance of the rows collected changes (internal, for segment._points_change)';
+
+CREATE FUNCTION segment._points_expiry(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiry';
+REVOKE ALL ON FUNCTION segment._points_expiry(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiry(internal) IS 'when one of the rows collected expires (internal, for segment._points_expiry)';
+
+-- Each row is kept until the last has come, hence the estimate for the planner.
+CREATE AGGREGATE segment.points_balance(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_balance,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'balance of a ledger of points at the instant now: spending uses up, of the rows valid at its instant, those that expire first; NULL over no rows';
+
+CREATE AGGREGATE segment.points_expiring(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz, from_instant timestamptz, until_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiring,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'points that expire after now, from from_instant to just before until_instant (NULL: no bound), if nothing more is written; NULL over no rows';
+
+CREATE AGGREGATE segment._points_change(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_change,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant after now at which the balance changes by time alone, NULL: never (internal)';
+
+CREATE AGGREGATE segment._points_expiry(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, from_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiry,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant, from_instant or later, at which something is lost by expiry, NULL: never (internal)';
+
 -- attached tables
 
 CREATE SEQUENCE segment.source_id AS integer;
@@ -610,6 +689,26 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 
+-- A row that a restore brings says when its state was made, not now. It may even
+-- name this database: an earlier dump of it, loaded in two steps, the second of
+-- which fires our triggers.
+CREATE FUNCTION segment._epoch_row() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NEW.since IS DISTINCT FROM now() THEN
+		NEW.system_identifier := 'restored';
+	END IF;
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_row() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_row() IS 'trigger by which state that was restored is never taken for this database''s own (internal)';
+
+CREATE TRIGGER _segment_row BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_row();
+
 CREATE TABLE segment.left_out (
 	source integer NOT NULL,
 	row_key text COLLATE "C" NOT NULL,
@@ -656,8 +755,10 @@ COMMENT ON COLUMN segment.ladders.is_default IS 'tiers inserted without a ladder
 COMMENT ON COLUMN segment.ladders.active IS 'an inactive ladder gives nobody a tier';
 COMMENT ON COLUMN segment.ladders.id IS 'given by the extension, never changes';
 
+-- Its ladders are looked after by triggers: a foreign key would be in the way of
+-- a parallel restore, which loads both tables at once.
 CREATE TABLE segment.tiers (
-	ladder text COLLATE "C" NOT NULL REFERENCES segment.ladders (code) ON UPDATE CASCADE,
+	ladder text COLLATE "C" NOT NULL,
 	code text COLLATE "C" NOT NULL CHECK (code OPERATOR(pg_catalog.<>) ''),
 	name text NOT NULL,
 	description text,
@@ -755,6 +856,20 @@ $$;
 REVOKE ALL ON FUNCTION segment._rule_row() FROM PUBLIC;
 COMMENT ON FUNCTION segment._rule_row() IS 'trigger that fills in the default ladder and keeps ids as they are (internal)';
 
+CREATE FUNCTION segment._ladders_renamed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE segment.tiers t SET ladder = n.code
+	FROM old_rows o JOIN new_rows n ON n.id = o.id
+	WHERE t.ladder = o.code AND n.code <> o.code;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._ladders_renamed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follow the code of their ladder (internal)';
+
 CREATE FUNCTION segment._rules_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_changed';
 REVOKE ALL ON FUNCTION segment._rules_changed() FROM PUBLIC;
@@ -769,6 +884,9 @@ CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON se
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.ladders
 	FOR EACH ROW EXECUTE FUNCTION segment._rule_row();
+CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.ladders
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.ladders
@@ -881,7 +999,7 @@ BEGIN
 	-- row triggers of a partition are clones: the server makes them with those of the table above
 	FOR trigger IN
 		SELECT * FROM segment._triggers(relation) t
-		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.wanted IN ('_segment_row', '_segment_unseen'))
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
@@ -1292,7 +1410,7 @@ BEGIN
 			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
 			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
 			UNION ALL
-			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+			SELECT l.code, NULL AS code, NULL AS name, NULL::integer AS rank, total.customers - coalesce((
 				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
 			FROM segment._active_ladders() l CROSS JOIN total
 		)
@@ -1346,6 +1464,9 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
+	IF segment._setting('country_code') = '84' THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	PERFORM segment._adopt();
 END
 $$;
@@ -1471,7 +1592,7 @@ BEGIN
 		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
 		INSERT INTO segment.stale_marks (source, reason)
 			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
-		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+		PERFORM segment._adopt();
 	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
@@ -1479,6 +1600,9 @@ BEGIN
 		EXECUTE granted;
 	END LOOP;
 	PERFORM segment._set_objects_version();
+	IF segment._setting('country_code') = '84' AND NOT EXISTS (SELECT FROM segment.phone_rules) THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	FOR attached IN
 		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 		UNION
@@ -1726,9 +1850,16 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
-	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
-	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
+	state := CASE WHEN rows > 0 OR segment._stale() THEN 'stale'
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.role = 'customers') THEN 'exact' ELSE 'not attached' END;
+	detail := CASE
+		WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows)
+		WHEN state = 'stale' THEN 'The state was restored without what was attached.'
+		WHEN state = 'not attached' THEN 'No customers table is attached; what is known of the keys waits for another one.'
+		ELSE 'Stored state follows every change of the attached tables.' END;
 	hint := CASE
+		WHEN state = 'not attached' THEN 'Call segment.attach_customers() with a table that has keys of the same type.'
+		WHEN rows = 0 AND state = 'stale' THEN 'Restore it anew with the rows of segment.attachments, or DROP EXTENSION segment CASCADE and attach again.'
 		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
 		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;
