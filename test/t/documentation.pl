@@ -22,7 +22,7 @@ sub new_database
 	return $name;
 }
 
-for my $page (qw(README.md doc/segment.md))
+for my $page (qw(README.md doc/segment.md doc/conditions.md))
 {
 	my $text = slurp_file("$root/$page");
 	my $database;
