@@ -73,6 +73,7 @@ REGRESS = \
 	condition_json \
 	condition_binding \
 	shopify \
+	query_builder_fields \
 	text_fold \
 	phones \
 	regions \

@@ -1649,6 +1649,96 @@ CREATE VIEW segment.figures AS
 REVOKE ALL ON segment.figures FROM PUBLIC;
 COMMENT ON VIEW segment.figures IS 'what conditions can ask here: names, or fields of an event, with type, operators, labels, and what is to be mapped where nothing feeds them yet';
 
+CREATE FUNCTION segment.query_builder_fields(language text DEFAULT 'en') RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF language IS NULL OR language NOT IN ('en', 'vi') THEN
+		RAISE EXCEPTION 'there are no labels in language "%"', language
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Use ''en'' or ''vi''.';
+	END IF;
+	RETURN (
+		WITH figures AS (
+			SELECT f.name, f.event, f.type, f.n, CASE language WHEN 'vi' THEN f.vietnamese ELSE f.english END AS label
+			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
+			WHERE f.available AND f.name <> 'groups'
+			  AND (f.name <> 'tier' OR EXISTS (
+				SELECT FROM segment._active_ladders() l JOIN segment._figures() g ON g.name = l.figure AND g.event IS NULL AND g.available
+				WHERE l.is_default AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)))
+		), operators AS (
+			SELECT o.type, jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', o.name,
+					'label', CASE language WHEN 'vi' THEN o.vietnamese ELSE o.english END,
+					'arity', CASE WHEN o.name IN ('null', 'notNull') THEN 'unary' END)) ORDER BY o.n) AS list
+			FROM (
+				SELECT t.type, v.*
+				FROM (VALUES
+						(1, '=', 'is', 'là', '{text,number,date,boolean,tier,choice,event}'),
+						(2, '!=', 'is not', 'không là', '{text,number,date,boolean,tier,choice}'),
+						(3, '<', '<', '<', '{number,date,tier}'),
+						(4, '<=', '<=', '<=', '{number,date,tier}'),
+						(5, '>', '>', '>', '{number,date,tier}'),
+						(6, '>=', '>=', '>=', '{number,date,tier}'),
+						(7, 'between', 'between', 'trong khoảng', '{number,date,tier}'),
+						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,tier}'),
+						(9, 'in', 'in', 'là một trong', '{text,number,date,tier,choice}'),
+						(10, 'notIn', 'not in', 'không là một trong', '{text,number,date,tier,choice}'),
+						(11, 'during', 'during', 'trong kỳ', '{date}'),
+						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date}'),
+						(13, 'contains', 'contains', 'có chứa', '{text,list}'),
+						(14, 'doesNotContain', 'does not contain', 'không chứa', '{text,list}'),
+						(15, 'containsAny', 'contains any of', 'chứa ít nhất một trong', '{list}'),
+						(16, 'doesNotContainAny', 'contains none of', 'không chứa cái nào trong', '{list}'),
+						(17, 'containsAll', 'contains all of', 'chứa tất cả', '{list}'),
+						(18, 'doesNotContainAll', 'does not contain all of', 'không chứa tất cả', '{list}'),
+						(19, 'beginsWith', 'begins with', 'bắt đầu bằng', '{text}'),
+						(20, 'doesNotBeginWith', 'does not begin with', 'không bắt đầu bằng', '{text}'),
+						(21, 'beginsWithAny', 'begins with any of', 'bắt đầu bằng một trong', '{text}'),
+						(22, 'endsWith', 'ends with', 'kết thúc bằng', '{text}'),
+						(23, 'doesNotEndWith', 'does not end with', 'không kết thúc bằng', '{text}'),
+						(24, 'hasWord', 'has word', 'có từ', '{text}'),
+						(25, 'doesNotHaveWord', 'does not have word', 'không có từ', '{text}'),
+						(26, 'null', 'is unknown', 'không có thông tin', '{text,number,date,boolean,list,tier,choice}'),
+						(27, 'notNull', 'is known', 'có thông tin', '{text,number,date,boolean,list,tier,choice}')
+					 ) AS v(n, name, english, vietnamese, types)
+					CROSS JOIN LATERAL unnest(v.types::text[]) AS t(type)) o
+			GROUP BY o.type
+		), modes AS (
+			SELECT jsonb_agg(jsonb_build_object('name', m.name, 'value', m.name,
+					'label', CASE language WHEN 'vi' THEN m.vietnamese ELSE m.english END) ORDER BY m.n) AS list
+			FROM (VALUES (1, 'some', 'some', 'có'), (2, 'none', 'none', 'không có'), (3, 'atLeast', 'at least', 'ít nhất'),
+					(4, 'atMost', 'at most', 'nhiều nhất'), (5, 'exactly', 'exactly', 'đúng')) AS m(n, name, english, vietnamese)
+		), fields AS (
+			SELECT f.n, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
+					'name', f.name,
+					'label', f.label,
+					'type', f.type,
+					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
+					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
+											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
+					'placeholder', CASE f.type WHEN 'date' THEN '2026-01-31, -30d, today, last_month' END,
+					'values', CASE
+						WHEN f.name = 'sex' AND f.event IS NULL THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
+							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
+						WHEN f.type = 'tier' THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
+							FROM segment._ranked_tiers() t JOIN segment._active_ladders() l ON l.code = t.ladder AND l.is_default) END,
+					'operators', o.list,
+					'valueSources', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN '["value", "field"]'::jsonb
+										 WHEN f.type <> 'event' THEN '["value"]'::jsonb END,
+					'comparator', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN 'type' END)) AS field
+			FROM figures f JOIN operators o ON o.type = CASE WHEN f.name = 'sex' AND f.event IS NULL THEN 'choice' ELSE f.type END
+		)
+		SELECT coalesce(jsonb_agg(f.field || CASE WHEN f.type = 'event' THEN jsonb_build_object('matchModes', m.list,
+				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n), '[]')
+		FROM fields f CROSS JOIN modes m
+		WHERE f.event IS NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION segment.query_builder_fields(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.query_builder_fields(text) IS 'what conditions can ask here as the fields of react-querybuilder, labelled in English (en) or Vietnamese (vi)';
+
 -- what is attached, and whether it can be trusted
 
 CREATE FUNCTION segment._watched(source integer) RETURNS regclass[]

@@ -291,14 +291,40 @@ nearest_word(SourceSet *set, const char *name)
 	return segment_nearest(name, array, n);
 }
 
+/* The first event that has a field of that name; NULL where none has. */
+static const char *
+event_with_field(SourceSet *set, const char *name)
+{
+	const Word *word;
+	const char *column = strncmp(name, "custom.", 7) == 0 ? name : psprintf("custom.%s", name);
+
+	for (int i = 0; (word = segment_word_at(i)) != NULL; i++)
+	{
+		const EventField *field;
+
+		if (word->type != VALUE_EVENT || word->id == WORD_SHOPIFY)
+			continue;
+		for (int j = 0; (field = segment_event_field(word->narrowing, j)) != NULL; j++)
+		{
+			if (strcmp(field->name, name) == 0)
+				return word->name;
+		}
+		if (segment_custom_source(set, word->narrowing, column) != NULL)
+			return word->name;
+	}
+	return NULL;
+}
+
 static void
 unknown_name(Binder *binder, const ConditionNode *node, const char *name)
 {
 	const char *nearest = nearest_word(binder->set, name);
+	const char *event = event_with_field(binder->set, name);
 
 	bind_error(node, ERRCODE_UNDEFINED_COLUMN,
 			   psprintf("nothing is known by the name \"%s\"", name),
-			   nearest ? psprintf("Perhaps you mean \"%s\"; segment.figures shows all.", nearest)
+			   event ? psprintf("It is a field of events: %s MATCHES (%s …).", event, name)
+			   : nearest ? psprintf("Perhaps you mean \"%s\"; segment.figures shows all.", nearest)
 			   : strncmp(name, "custom.", 7) == 0
 			   ? psprintf("Map it: segment.attach_customers(…, custom => '{\"%s\": …}').", name + 7)
 			   : "segment.figures shows all names; columns of your own are mapped by custom => … when attaching.");

@@ -39,6 +39,7 @@ SELECT set_eq(
 		'phone_pattern(pattern text, rules jsonb)',
 		'preview(condition segment.condition, at timestamp with time zone, max_rows bigint, OUT customer_id bigint, OUT name text, OUT phone text, OUT email text, OUT figures jsonb)',
 		'preview_count(condition segment.condition, at timestamp with time zone)',
+		'query_builder_fields(language text)',
 		'points_balance(points numeric, at timestamp with time zone, valid_from timestamp with time zone, expires_at timestamp with time zone, now timestamp with time zone)',
 		'points_expiring(points numeric, at timestamp with time zone, valid_from timestamp with time zone, expires_at timestamp with time zone, now timestamp with time zone, from_instant timestamp with time zone, until_instant timestamp with time zone)',
 		'recalculate()',

@@ -149,6 +149,8 @@ SELECT segment.preview_count('age > orders_placed');
 SELECT segment.preview_count('age >= 18 AND orders_placed MATCHES (date >= -30d, amont > 500000)');
 SELECT segment.preview_count('orders_placed MATCHES (items > 3)');
 SELECT segment.preview_count('orders_placed MATCHES (location_id = ''HN1'', color = ''red'')');
+SELECT segment.preview_count('channel = ''pos''');
+SELECT segment.preview_count('branch = ''HN1''');
 SELECT segment.preview_count('orders_placed MATCHES (amount > number_of_orders)');
 SELECT segment.preview_count('orders_placed MATCHES (sum_amount CONTAINS ''5'')');
 SELECT segment.preview_count('orders_placed MATCHES (anniversary(date) = today)');
