@@ -39,6 +39,7 @@ OBJS = \
 	src/ddl.o \
 	src/ladder.o \
 	src/preview.o \
+	src/not_read.o \
 	src/attach.o \
 	src/segment.o
 
@@ -58,6 +59,7 @@ REGRESS = \
 	shapes \
 	statements \
 	left_out \
+	not_read \
 	ladders \
 	lines \
 	custom \

@@ -1221,7 +1221,6 @@ AS $$
 	WHERE e.extname = 'segment' AND to_regclass('segment.facts') IS NOT NULL
 		AND coalesce(segment._setting('objects_version'), '0.1') <> e.extversion
 $$;
-REVOKE ALL ON FUNCTION segment._upgrade_due() FROM PUBLIC;
 COMMENT ON FUNCTION segment._upgrade_due() IS 'the version that made the tables and views of customers, where the extension is of another (internal)';
 
 CREATE FUNCTION segment.upgrade() RETURNS void
@@ -1506,6 +1505,11 @@ CREATE OR REPLACE VIEW segment.sources AS
 					 OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id))) AS stale
 	FROM segment.attachments a;
 
+CREATE FUNCTION segment._not_read(OUT what text, OUT rows bigint, OUT detail text, OUT hint text) RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_not_read';
+COMMENT ON FUNCTION segment._not_read() IS 'sexes, phones and dates of birth that nothing can be read from, for whoever may read segment.left_out (internal)';
+
 CREATE OR REPLACE FUNCTION segment.status(
 	OUT item text, OUT source regclass, OUT state text, OUT rows bigint, OUT detail text, OUT hint text)
 RETURNS SETOF record
@@ -1565,6 +1569,13 @@ BEGIN
 		FROM segment.left_out o JOIN segment.attachments a ON a.id = o.source
 		WHERE o.n > 0
 		GROUP BY a.id, a.relation, a.role, o.reason ORDER BY a.id, o.reason
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'not read', (SELECT a.relation FROM segment.attachments a WHERE a.role = 'customers'), n.what, n.rows, n.detail, n.hint
+		FROM segment._not_read() n
 	LOOP
 		RETURN NEXT;
 	END LOOP;

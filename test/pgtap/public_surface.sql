@@ -94,7 +94,7 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures',
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures', '_not_read', '_upgrade_due',
 			'_row_changed', '_unseen')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
