@@ -7,6 +7,9 @@ CREATE SCHEMA shop;
 CREATE TABLE shop.customers (id bigint PRIMARY KEY);
 CREATE TABLE shop.orders (id bigint PRIMARY KEY, customer_id bigint, total numeric, at timestamptz);
 CREATE TABLE shop.returns (id bigint PRIMARY KEY, order_id bigint, amount numeric, at timestamptz);
+-- attaching the customers of a Vietnamese shop adds phone rules
+CREATE TEMPORARY TABLE shipped ON COMMIT DROP AS
+	SELECT 'phone rules' AS rows FROM segment.phone_rules UNION ALL SELECT 'region aliases' FROM segment.region_aliases;
 DO $$ BEGIN
 	PERFORM segment.attach_customers('shop.customers', key => 'id');
 	PERFORM segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at');
@@ -118,7 +121,7 @@ SELECT is_empty(
 		 AND NOT (p.provolatile = 'i' AND p.proisstrict AND p.proparallel = 's') $$,
 	'what compares texts and days is IMMUTABLE STRICT PARALLEL SAFE');
 SELECT is_empty(
-	$$ SELECT 'phone rules' FROM segment.phone_rules UNION ALL SELECT 'region aliases' FROM segment.region_aliases $$,
+	$$ SELECT * FROM shipped $$,
 	'CREATE EXTENSION inserts no rows that a dump would load again');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
