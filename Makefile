@@ -18,6 +18,7 @@ OBJS = \
 	src/saved_plan.o \
 	src/text_fold.o \
 	src/calendar.o \
+	src/points.o \
 	src/configuration.o \
 	src/condition_gram.o \
 	src/condition_scan.o \
@@ -70,10 +71,14 @@ REGRESS = \
 	bad_input \
 	condition_type \
 	condition_json \
+	condition_binding \
+	shopify \
+	query_builder_fields \
 	text_fold \
 	phones \
 	regions \
-	shop_days
+	shop_days \
+	points_balance
 
 ISOLATION = \
 	concurrent_orders \
@@ -86,9 +91,11 @@ ISOLATION = \
 	return_order_race_fk \
 	refund_pairs \
 	lookup_race \
+	recalculate_unknown_rows \
 	attach_race \
 	attach_second_source \
 	fill_race \
+	fill_ledger_race \
 	recalculate_race \
 	replica_race \
 	detach_concurrently \

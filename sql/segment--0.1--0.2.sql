@@ -10,6 +10,515 @@ DROP FUNCTION segment.attach_customers(regclass, text, text, text, text, text, t
 DROP FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]);
 DROP FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass);
 
+CREATE TYPE segment.condition;
+
+CREATE FUNCTION segment._condition_in(cstring) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_in';
+COMMENT ON FUNCTION segment._condition_in(cstring) IS 'reads a condition (internal)';
+
+CREATE FUNCTION segment._condition_out(segment.condition) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_out';
+COMMENT ON FUNCTION segment._condition_out(segment.condition) IS 'writes a condition in its canonical form (internal)';
+
+CREATE FUNCTION segment._condition_recv(internal) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_recv';
+COMMENT ON FUNCTION segment._condition_recv(internal) IS 'reads a condition from a binary protocol: a version byte and the text (internal)';
+
+CREATE FUNCTION segment._condition_send(segment.condition) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_send';
+COMMENT ON FUNCTION segment._condition_send(segment.condition) IS 'writes a condition for a binary protocol (internal)';
+
+CREATE TYPE segment.condition (
+	INPUT = segment._condition_in,
+	OUTPUT = segment._condition_out,
+	RECEIVE = segment._condition_recv,
+	SEND = segment._condition_send,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = extended
+);
+COMMENT ON TYPE segment.condition IS 'who belongs: a condition such as amount_spent >= 5_000_000 AND last_order_date < -90d; names are looked up when it is used';
+
+CREATE FUNCTION segment._condition_eq(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_eq';
+COMMENT ON FUNCTION segment._condition_eq(segment.condition, segment.condition) IS 'implementation of = on conditions (internal)';
+
+CREATE FUNCTION segment._condition_ne(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_ne';
+COMMENT ON FUNCTION segment._condition_ne(segment.condition, segment.condition) IS 'implementation of <> on conditions (internal)';
+
+CREATE FUNCTION segment._condition_lt(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_lt';
+COMMENT ON FUNCTION segment._condition_lt(segment.condition, segment.condition) IS 'implementation of < on conditions (internal)';
+
+CREATE FUNCTION segment._condition_le(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_le';
+COMMENT ON FUNCTION segment._condition_le(segment.condition, segment.condition) IS 'implementation of <= on conditions (internal)';
+
+CREATE FUNCTION segment._condition_gt(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_gt';
+COMMENT ON FUNCTION segment._condition_gt(segment.condition, segment.condition) IS 'implementation of > on conditions (internal)';
+
+CREATE FUNCTION segment._condition_ge(segment.condition, segment.condition) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_ge';
+COMMENT ON FUNCTION segment._condition_ge(segment.condition, segment.condition) IS 'implementation of >= on conditions (internal)';
+
+CREATE FUNCTION segment._condition_cmp(segment.condition, segment.condition) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_cmp';
+COMMENT ON FUNCTION segment._condition_cmp(segment.condition, segment.condition) IS 'order of conditions, that of their texts (internal)';
+
+CREATE FUNCTION segment._condition_hash(segment.condition) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_hash';
+COMMENT ON FUNCTION segment._condition_hash(segment.condition) IS 'hash of a condition (internal)';
+
+CREATE FUNCTION segment._condition_hash(segment.condition, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_hash_extended';
+COMMENT ON FUNCTION segment._condition_hash(segment.condition, bigint) IS 'hash of a condition with a seed (internal)';
+
+CREATE OPERATOR segment.= (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_eq,
+	COMMUTATOR = OPERATOR(segment.=), NEGATOR = OPERATOR(segment.<>), RESTRICT = pg_catalog.eqsel, JOIN = pg_catalog.eqjoinsel, HASHES, MERGES
+);
+COMMENT ON OPERATOR segment.= (segment.condition, segment.condition) IS 'the same condition';
+
+CREATE OPERATOR segment.<> (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_ne,
+	COMMUTATOR = OPERATOR(segment.<>), NEGATOR = OPERATOR(segment.=), RESTRICT = pg_catalog.neqsel, JOIN = pg_catalog.neqjoinsel
+);
+COMMENT ON OPERATOR segment.<> (segment.condition, segment.condition) IS 'another condition';
+
+CREATE OPERATOR segment.< (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_lt,
+	COMMUTATOR = OPERATOR(segment.>), NEGATOR = OPERATOR(segment.>=), RESTRICT = pg_catalog.scalarltsel, JOIN = pg_catalog.scalarltjoinsel
+);
+COMMENT ON OPERATOR segment.< (segment.condition, segment.condition) IS 'comes before, by the text';
+
+CREATE OPERATOR segment.<= (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_le,
+	COMMUTATOR = OPERATOR(segment.>=), NEGATOR = OPERATOR(segment.>), RESTRICT = pg_catalog.scalarlesel, JOIN = pg_catalog.scalarlejoinsel
+);
+COMMENT ON OPERATOR segment.<= (segment.condition, segment.condition) IS 'comes before or is the same';
+
+CREATE OPERATOR segment.> (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_gt,
+	COMMUTATOR = OPERATOR(segment.<), NEGATOR = OPERATOR(segment.<=), RESTRICT = pg_catalog.scalargtsel, JOIN = pg_catalog.scalargtjoinsel
+);
+COMMENT ON OPERATOR segment.> (segment.condition, segment.condition) IS 'comes after, by the text';
+
+CREATE OPERATOR segment.>= (
+	LEFTARG = segment.condition, RIGHTARG = segment.condition, FUNCTION = segment._condition_ge,
+	COMMUTATOR = OPERATOR(segment.<=), NEGATOR = OPERATOR(segment.<), RESTRICT = pg_catalog.scalargesel, JOIN = pg_catalog.scalargejoinsel
+);
+COMMENT ON OPERATOR segment.>= (segment.condition, segment.condition) IS 'comes after or is the same';
+
+CREATE OPERATOR CLASS segment.condition_ops DEFAULT FOR TYPE segment.condition USING btree AS
+	OPERATOR 1 segment.<, OPERATOR 2 segment.<=, OPERATOR 3 segment.=, OPERATOR 4 segment.>=, OPERATOR 5 segment.>,
+	FUNCTION 1 segment._condition_cmp(segment.condition, segment.condition);
+COMMENT ON OPERATOR CLASS segment.condition_ops USING btree IS 'order of conditions, for ORDER BY, DISTINCT and unique indexes';
+
+CREATE OPERATOR CLASS segment.condition_ops DEFAULT FOR TYPE segment.condition USING hash AS
+	OPERATOR 1 segment.=,
+	FUNCTION 1 segment._condition_hash(segment.condition),
+	FUNCTION 2 segment._condition_hash(segment.condition, bigint);
+COMMENT ON OPERATOR CLASS segment.condition_ops USING hash IS 'hashing of conditions, for GROUP BY, joins and hash indexes';
+
+CREATE FUNCTION segment.all_of(VARIADIC conditions segment.condition[]) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_all_of';
+COMMENT ON FUNCTION segment.all_of(segment.condition[]) IS 'the condition that all of these hold';
+
+CREATE FUNCTION segment.any_of(VARIADIC conditions segment.condition[]) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_any_of';
+COMMENT ON FUNCTION segment.any_of(segment.condition[]) IS 'the condition that at least one of these holds';
+
+CREATE FUNCTION segment.negate(condition segment.condition) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_negate';
+COMMENT ON FUNCTION segment.negate(segment.condition) IS 'the condition that this one does not hold';
+
+CREATE FUNCTION segment._condition_to_jsonb(segment.condition) RETURNS jsonb
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_to_jsonb';
+COMMENT ON FUNCTION segment._condition_to_jsonb(segment.condition) IS 'a condition as a rule tree of react-querybuilder (internal)';
+
+CREATE FUNCTION segment._condition_from_jsonb(jsonb) RETURNS segment.condition
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'segment_condition_from_jsonb';
+COMMENT ON FUNCTION segment._condition_from_jsonb(jsonb) IS 'the condition that a rule tree of react-querybuilder says (internal)';
+
+CREATE CAST (segment.condition AS jsonb) WITH FUNCTION segment._condition_to_jsonb(segment.condition) AS ASSIGNMENT;
+COMMENT ON CAST (segment.condition AS jsonb) IS 'a rule tree of react-querybuilder';
+
+CREATE CAST (jsonb AS segment.condition) WITH FUNCTION segment._condition_from_jsonb(jsonb) AS ASSIGNMENT;
+COMMENT ON CAST (jsonb AS segment.condition) IS 'a rule tree of react-querybuilder, read';
+
+CREATE FUNCTION segment.fold(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_fold';
+COMMENT ON FUNCTION segment.fold(text) IS 'the spelling that texts are compared by: NFC, lower case, one place for tone marks, single spaces; the same in every database locale';
+
+CREATE FUNCTION segment.unaccent(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_unaccent';
+COMMENT ON FUNCTION segment.unaccent(text) IS 'the fold without accents: marks removed, đ read as d';
+
+CREATE FUNCTION segment.words(text) RETURNS text[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_words';
+COMMENT ON FUNCTION segment.words(text) IS 'words of the folded text in order: runs of letters, marks and digits';
+
+CREATE FUNCTION segment._has_words(value text, words text) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_has_words';
+REVOKE ALL ON FUNCTION segment._has_words(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._has_words(text, text) IS 'whether the words stand in the value as whole words, one after the other (internal)';
+
+CREATE FUNCTION segment._given_name(name text, first boolean DEFAULT false) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_given_name';
+REVOKE ALL ON FUNCTION segment._given_name(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION segment._given_name(text, boolean) IS 'last or first word of a name, folded; NULL without a word (internal)';
+
+CREATE FUNCTION segment._email_domain(email text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_email_domain';
+REVOKE ALL ON FUNCTION segment._email_domain(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._email_domain(text) IS 'what follows the last @, folded; NULL where nothing does (internal)';
+
+CREATE FUNCTION segment._sex(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_sex';
+REVOKE ALL ON FUNCTION segment._sex(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._sex(text) IS 'female or male, NULL for whatever cannot be read as one of them (internal)';
+
+CREATE FUNCTION segment.phone(number text, rules jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_phone';
+COMMENT ON FUNCTION segment.phone(text, jsonb) IS 'a phone number as national digits, by the rules given; empty without digits';
+
+CREATE FUNCTION segment.phone_pattern(pattern text, rules jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_phone_pattern';
+COMMENT ON FUNCTION segment.phone_pattern(text, jsonb) IS 'the beginning of a phone number as national digits: only + or 00 with the country code become 0';
+
+CREATE TABLE segment.phone_rules (
+	country_code text COLLATE "C" NOT NULL CHECK (country_code OPERATOR(pg_catalog.~) '^[1-9][0-9]{0,2}$'),
+	old_prefix text COLLATE "C" NOT NULL CHECK (old_prefix OPERATOR(pg_catalog.~) '^[0-9]+$'),
+	digits integer NOT NULL CHECK (digits OPERATOR(pg_catalog.>=) pg_catalog.length(old_prefix)),
+	new_prefix text COLLATE "C" NOT NULL CHECK (new_prefix OPERATOR(pg_catalog.~) '^[0-9]+$'),
+	PRIMARY KEY (country_code, old_prefix, digits)
+);
+REVOKE ALL ON segment.phone_rules FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.phone_rules', '');
+COMMENT ON TABLE segment.phone_rules IS 'numbers that were given a new prefix: of several rules for one number the longest prefix decides; plain DML';
+COMMENT ON COLUMN segment.phone_rules.country_code IS 'calling code of the country, digits only';
+COMMENT ON COLUMN segment.phone_rules.old_prefix IS 'how the national number, with its leading 0, begins';
+COMMENT ON COLUMN segment.phone_rules.digits IS 'how many digits such a number has, the prefix included';
+COMMENT ON COLUMN segment.phone_rules.new_prefix IS 'what stands for the old prefix since';
+
+CREATE FUNCTION segment.load_phone_rules(country_code text) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	added integer;
+BEGIN
+	IF $1 IS DISTINCT FROM '84' THEN
+		RAISE EXCEPTION 'there are no ready-made phone rules for country code %', coalesce(quote_literal($1), 'NULL')
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'There are some for ''84'' (Vietnam).',
+				  HINT = 'Insert the country''s rules, if it has any, into segment.phone_rules.';
+	END IF;
+	-- Vietnam, 2018: mobile numbers of eleven digits became numbers of ten.
+	INSERT INTO segment.phone_rules (country_code, old_prefix, digits, new_prefix)
+	SELECT '84', r.old_prefix, 11, r.new_prefix
+	FROM (VALUES
+		('0120', '070'), ('0121', '079'), ('0122', '077'), ('0126', '076'), ('0128', '078'),
+		('0123', '083'), ('0124', '084'), ('0125', '085'), ('0127', '081'), ('0129', '082'),
+		('0162', '032'), ('0163', '033'), ('0164', '034'), ('0165', '035'),
+		('0166', '036'), ('0167', '037'), ('0168', '038'), ('0169', '039'),
+		('0186', '056'), ('0188', '058'), ('0199', '059')
+	) AS r(old_prefix, new_prefix)
+	ON CONFLICT DO NOTHING;
+	GET DIAGNOSTICS added = ROW_COUNT;
+	RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.load_phone_rules(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.load_phone_rules(text) IS 'insert the ready-made rules of a country into segment.phone_rules; rows that are there stay as they are; returns how many were added';
+
+CREATE FUNCTION segment._phone_rules_of(country_code text) RETURNS jsonb
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object(
+		'country_code', $1,
+		'renumbered', coalesce(
+			(SELECT jsonb_agg(jsonb_build_array(r.old_prefix, r.digits, r.new_prefix) ORDER BY r.old_prefix, r.digits)
+			 FROM segment.phone_rules r WHERE r.country_code = $1), '[]'))
+$$;
+REVOKE ALL ON FUNCTION segment._phone_rules_of(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._phone_rules_of(text) IS 'rules of a country as segment.phone() takes them (internal)';
+
+CREATE FUNCTION segment.region(text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_region';
+COMMENT ON FUNCTION segment.region(text) IS 'the spelling that regions are compared by: the fold without Tỉnh, Thành phố, TP. in front';
+
+CREATE TABLE segment.region_aliases (
+	alias text NOT NULL,
+	region text NOT NULL CHECK (segment.region(region) OPERATOR(pg_catalog.<>) ''),
+	set_name text COLLATE "C",
+	alias_key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (segment.region(alias)) STORED CHECK (alias_key OPERATOR(pg_catalog.<>) ''),
+	region_key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (segment.region(region)) STORED,
+	PRIMARY KEY (alias_key, region_key)
+);
+REVOKE ALL ON segment.region_aliases FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.region_aliases', '');
+COMMENT ON TABLE segment.region_aliases IS 'regions that a stored value means besides its own name: one row each, nothing is followed further; plain DML';
+COMMENT ON COLUMN segment.region_aliases.alias IS 'a spelling, or the name of a former region; case, Tỉnh, Thành phố, TP. in front do not matter';
+COMMENT ON COLUMN segment.region_aliases.region IS 'the region that it is also found under';
+COMMENT ON COLUMN segment.region_aliases.set_name IS 'the set that segment.load_region_aliases() took it from; NULL: the merchant''s own';
+COMMENT ON COLUMN segment.region_aliases.alias_key IS 'the alias as it is compared';
+COMMENT ON COLUMN segment.region_aliases.region_key IS 'the region as it is compared';
+
+CREATE FUNCTION segment.load_region_aliases(set_name text) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	added integer;
+BEGIN
+	IF $1 IS DISTINCT FROM 'VN-2025' THEN
+		RAISE EXCEPTION 'there is no set of region aliases %', coalesce(quote_literal($1), 'NULL')
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'There is ''VN-2025'': the provinces of Vietnam before and after the merger of 2025, with common spellings.',
+				  HINT = 'Insert rows of your own into segment.region_aliases.';
+	END IF;
+	INSERT INTO segment.region_aliases (alias, region, set_name)
+	WITH province(name, successor, spellings) AS (VALUES
+		-- as they were, and are
+		('Hà Nội', 'Hà Nội', '{HN,Hanoi,Hanoi City,Ha Noi City}'::text[]),
+		('Cao Bằng', 'Cao Bằng', '{Caobang}'),
+		('Điện Biên', 'Điện Biên', '{Dienbien}'),
+		('Lai Châu', 'Lai Châu', '{Laichau}'),
+		('Sơn La', 'Sơn La', '{Sonla}'),
+		('Lạng Sơn', 'Lạng Sơn', '{Langson}'),
+		('Quảng Ninh', 'Quảng Ninh', '{Quangninh}'),
+		('Thanh Hóa', 'Thanh Hóa', '{Thanhhoa}'),
+		('Nghệ An', 'Nghệ An', '{Nghean}'),
+		('Hà Tĩnh', 'Hà Tĩnh', '{Hatinh}'),
+		('Thừa Thiên Huế', 'Huế', '{Thừa Thiên - Huế,Thừa Thiên-Huế,TT Huế,TT. Huế,TT-Huế,TTH}'),
+		('Huế', 'Huế', '{Hue City}'),
+		-- as they were, and what they belong to
+		('Tuyên Quang', 'Tuyên Quang', '{Tuyenquang}'),
+		('Hà Giang', 'Tuyên Quang', '{Hagiang}'),
+		('Lào Cai', 'Lào Cai', '{Laocai,Lao Kay}'),
+		('Yên Bái', 'Lào Cai', '{Yenbai}'),
+		('Thái Nguyên', 'Thái Nguyên', '{Thainguyen}'),
+		('Bắc Kạn', 'Thái Nguyên', '{Bắc Cạn,Backan,Baccan}'),
+		('Phú Thọ', 'Phú Thọ', '{Phutho}'),
+		('Vĩnh Phúc', 'Phú Thọ', '{Vinhphuc}'),
+		('Hòa Bình', 'Phú Thọ', '{Hoabinh}'),
+		('Bắc Ninh', 'Bắc Ninh', '{Bacninh}'),
+		('Bắc Giang', 'Bắc Ninh', '{Bacgiang}'),
+		('Hưng Yên', 'Hưng Yên', '{Hungyen}'),
+		('Thái Bình', 'Hưng Yên', '{Thaibinh}'),
+		('Hải Phòng', 'Hải Phòng', '{HP,Haiphong,Haiphong City,Hai Phong City}'),
+		('Hải Dương', 'Hải Phòng', '{Haiduong}'),
+		('Ninh Bình', 'Ninh Bình', '{Ninhbinh}'),
+		('Hà Nam', 'Ninh Bình', '{Hanam}'),
+		('Nam Định', 'Ninh Bình', '{Namdinh}'),
+		('Quảng Trị', 'Quảng Trị', '{Quangtri}'),
+		('Quảng Bình', 'Quảng Trị', '{Quangbinh}'),
+		('Đà Nẵng', 'Đà Nẵng', '{Danang,Danang City,Da Nang City}'),
+		('Quảng Nam', 'Đà Nẵng', '{Quangnam}'),
+		('Quảng Ngãi', 'Quảng Ngãi', '{Quangngai}'),
+		('Kon Tum', 'Quảng Ngãi', '{Kontum,Công Tum}'),
+		('Gia Lai', 'Gia Lai', '{Gialai}'),
+		('Bình Định', 'Gia Lai', '{Binhdinh}'),
+		('Khánh Hòa', 'Khánh Hòa', '{Khanhhoa}'),
+		('Ninh Thuận', 'Khánh Hòa', '{Ninhthuan}'),
+		('Lâm Đồng', 'Lâm Đồng', '{Lamdong}'),
+		('Đắk Nông', 'Lâm Đồng', '{Đăk Nông,Đắc Nông,Đak Nông,Daknong,Dac Nong}'),
+		('Bình Thuận', 'Lâm Đồng', '{Binhthuan}'),
+		('Đắk Lắk', 'Đắk Lắk', '{Đăk Lăk,Đắc Lắc,Đắk Lắc,Đak Lak,Daklak,Dac Lac,Darlac}'),
+		('Phú Yên', 'Đắk Lắk', '{Phuyen}'),
+		('Hồ Chí Minh', 'Hồ Chí Minh', '{HCM,HCMC,TPHCM,TP-HCM,SG,Sài Gòn,Saigon,Sài Gòn - TP.HCM,Ho Chi Minh City,HCM City,Hochiminh,Hochiminh City,Saigon City}'),
+		('Bình Dương', 'Hồ Chí Minh', '{Binhduong}'),
+		('Bà Rịa - Vũng Tàu', 'Hồ Chí Minh', '{Bà Rịa-Vũng Tàu,Bà Rịa – Vũng Tàu,Bà Rịa Vũng Tàu,Vũng Tàu,Bà Rịa,BRVT,BR-VT,BR - VT,Vungtau}'),
+		('Đồng Nai', 'Đồng Nai', '{Dongnai}'),
+		('Bình Phước', 'Đồng Nai', '{Binhphuoc}'),
+		('Tây Ninh', 'Tây Ninh', '{Tayninh}'),
+		('Long An', 'Tây Ninh', '{Longan}'),
+		('Cần Thơ', 'Cần Thơ', '{Cantho,Cantho City,Can Tho City}'),
+		('Sóc Trăng', 'Cần Thơ', '{Soctrang}'),
+		('Hậu Giang', 'Cần Thơ', '{Haugiang}'),
+		('Vĩnh Long', 'Vĩnh Long', '{Vinhlong}'),
+		('Bến Tre', 'Vĩnh Long', '{Bentre}'),
+		('Trà Vinh', 'Vĩnh Long', '{Travinh}'),
+		('Đồng Tháp', 'Đồng Tháp', '{Dongthap}'),
+		('Tiền Giang', 'Đồng Tháp', '{Tiengiang}'),
+		('Cà Mau', 'Cà Mau', '{Camau}'),
+		('Bạc Liêu', 'Cà Mau', '{Baclieu}'),
+		('An Giang', 'An Giang', '{Angiang}'),
+		('Kiên Giang', 'An Giang', '{Kiengiang}')
+	), spelling(alias, name, successor) AS (
+		-- every spelling, with accents and without
+		SELECT s.alias, p.name, p.successor
+		FROM province p CROSS JOIN LATERAL unnest(p.name || p.spellings) AS s(alias)
+		UNION
+		SELECT segment.unaccent(s.alias), p.name, p.successor
+		FROM province p CROSS JOIN LATERAL unnest(p.name || p.spellings) AS s(alias)
+	), means(alias, region) AS (
+		SELECT m.alias, m.name FROM spelling m
+		UNION
+		SELECT m.alias, m.successor FROM spelling m
+	)
+	SELECT DISTINCT ON (segment.region(m.alias) COLLATE "C", segment.region(m.region) COLLATE "C") m.alias, m.region, $1
+	FROM means m
+	WHERE segment.region(m.alias) <> segment.region(m.region)
+	ORDER BY segment.region(m.alias) COLLATE "C", segment.region(m.region) COLLATE "C", m.alias COLLATE "C"
+	ON CONFLICT DO NOTHING;
+	GET DIAGNOSTICS added = ROW_COUNT;
+	RETURN added;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.load_region_aliases(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.load_region_aliases(text) IS 'insert a ready-made set into segment.region_aliases (''VN-2025''); rows that are there stay as they are; returns how many were added';
+
+CREATE FUNCTION segment._day_of(at timestamptz, zone text) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_day_of';
+REVOKE ALL ON FUNCTION segment._day_of(timestamptz, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the local day of an instant; NULL where there is none (internal)';
+
+CREATE FUNCTION segment._begin_of_day(day date, zone text) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_begin_of_day';
+REVOKE ALL ON FUNCTION segment._begin_of_day(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._begin_of_day(date, text) IS 'the first instant of a local day, also where midnight does not exist or comes twice (internal)';
+
+CREATE FUNCTION segment._add_offset(day date, day_offset text) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_add_offset';
+REVOKE ALL ON FUNCTION segment._add_offset(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._add_offset(date, text) IS 'the day that an offset such as -30d, +2w, -1m, +1y names from a day; months and years clamp to the month''s end (internal)';
+
+CREATE FUNCTION segment._day_reaching(target date, day_offset text) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_day_reaching';
+REVOKE ALL ON FUNCTION segment._day_reaching(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._day_reaching(date, text) IS 'the first day whose offset day is the target or later (internal)';
+
+CREATE FUNCTION segment._period(day date, period text, months integer DEFAULT 12, starts_on date DEFAULT '2000-01-01') RETURNS date[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_period';
+REVOKE ALL ON FUNCTION segment._period(date, text, integer, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._period(date, text, integer, date) IS 'first and last day of a period such as this_month, last_week, quarter(-2), seen from a day; months and starts_on are a ladder''s own blocks (internal)';
+
+CREATE FUNCTION segment._during_change(day date, period text, months integer, starts_on date, today date) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_during_change';
+REVOKE ALL ON FUNCTION segment._during_change(date, text, integer, date, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._during_change(date, text, integer, date, date) IS 'the next day after today on which "day DURING period" changes, NULL: never (internal)';
+
+CREATE FUNCTION segment._age(birth date, today date) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_age';
+REVOKE ALL ON FUNCTION segment._age(date, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._age(date, date) IS 'whole years; 29 February counts as the 28th in common years (internal)';
+
+CREATE FUNCTION segment._anniversary(birth date, year integer) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_anniversary';
+REVOKE ALL ON FUNCTION segment._anniversary(date, integer) FROM PUBLIC;
+COMMENT ON FUNCTION segment._anniversary(date, integer) IS 'the birthday in a year; 29 February falls on the 28th in common years (internal)';
+
+CREATE FUNCTION segment._anniversary_between(birth date, from_day date, to_day date) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_anniversary_is_between';
+REVOKE ALL ON FUNCTION segment._anniversary_between(date, date, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._anniversary_between(date, date, date) IS 'whether a birthday falls on one of these days; over the year''s end where to_day is earlier (internal)';
+
+CREATE FUNCTION segment._anniversary_change(birth date, from_offset text, to_offset text, today date) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_anniversary_change';
+REVOKE ALL ON FUNCTION segment._anniversary_change(date, text, text, date) FROM PUBLIC;
+COMMENT ON FUNCTION segment._anniversary_change(date, text, text, date) IS 'the next day after today on which "anniversary BETWEEN from_offset AND to_offset" can change (internal)';
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_balance(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance';
+REVOKE ALL ON FUNCTION segment._points_balance(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_balance(internal) IS 'the balance of the rows collected (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_expiring(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiring';
+REVOKE ALL ON FUNCTION segment._points_expiring(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiring(internal) IS 'what expires of the rows collected (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_change(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance_change';
+REVOKE ALL ON FUNCTION segment._points_change(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_change(internal) IS 'when the balance of the rows collected changes (internal, for segment._points_change)';
+
+CREATE FUNCTION segment._points_expiry(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiry';
+REVOKE ALL ON FUNCTION segment._points_expiry(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiry(internal) IS 'when one of the rows collected expires (internal, for segment._points_expiry)';
+
+CREATE AGGREGATE segment.points_balance(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_balance,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'balance of a ledger of points at the instant now: spending uses up, of the rows valid at its instant, those that expire first; NULL over no rows';
+
+CREATE AGGREGATE segment.points_expiring(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz, from_instant timestamptz, until_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiring,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'points that expire after now, from from_instant to just before until_instant (NULL: no bound), if nothing more is written; NULL over no rows';
+
+CREATE AGGREGATE segment._points_change(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_change,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant after now at which the balance changes by time alone, NULL: never (internal)';
+
+CREATE AGGREGATE segment._points_expiry(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, from_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiry,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant, from_instant or later, at which something is lost by expiry, NULL: never (internal)';
+
 ALTER TABLE segment.attachments ADD COLUMN filling boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN segment.attachments.order_source IS 'the source whose rows the rows of this one name: orders; of return lines, returns';
 COMMENT ON COLUMN segment.attachments.filling IS 'attached with fill => false, and not everyone is filled yet';
@@ -45,6 +554,34 @@ AS $$
 $$;
 COMMENT ON FUNCTION segment._is_here() IS 'whether the state was computed in this database, not restored into it (internal)';
 
+CREATE FUNCTION segment._epoch_restored() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	NEW.system_identifier := 'restored';
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_restored() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_restored() IS 'trigger that makes every new row of segment.epoch that of another database (internal)';
+
+CREATE TRIGGER _segment_restored BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_restored();
+
+ALTER TABLE segment.epoch ENABLE ALWAYS TRIGGER _segment_restored;
+
+CREATE FUNCTION segment._adopt() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	DELETE FROM segment.epoch;
+	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	UPDATE segment.epoch e SET system_identifier = d.system_identifier FROM segment._database() d;
+$$;
+REVOKE ALL ON FUNCTION segment._adopt() FROM PUBLIC;
+COMMENT ON FUNCTION segment._adopt() IS 'make this the database in which the state was computed (internal)';
+
 CREATE FUNCTION segment._is_followed(role text) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_is_followed_role';
@@ -60,7 +597,44 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
+
+CREATE FUNCTION segment._epoch_row() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NEW.since IS DISTINCT FROM now() THEN
+		NEW.system_identifier := 'restored';
+	END IF;
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_row() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_row() IS 'trigger by which state that was restored is never taken for this database''s own (internal)';
+
+CREATE TRIGGER _segment_row BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_row();
 COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
+
+ALTER TABLE segment.tiers DROP CONSTRAINT tiers_ladder_fkey;
+
+CREATE FUNCTION segment._ladders_renamed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE segment.tiers t SET ladder = n.code
+	FROM old_rows o JOIN new_rows n ON n.id = o.id
+	WHERE t.ladder = o.code AND n.code <> o.code;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._ladders_renamed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follow the code of their ladder (internal)';
+
+CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
 
 CREATE FUNCTION segment._row_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
@@ -146,7 +720,7 @@ BEGIN
 	-- row triggers of a partition are clones: the server makes them with those of the table above
 	FOR trigger IN
 		SELECT * FROM segment._triggers(relation) t
-		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.wanted IN ('_segment_row', '_segment_unseen'))
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
@@ -532,7 +1106,7 @@ BEGIN
 			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
 			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
 			UNION ALL
-			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+			SELECT l.code, NULL AS code, NULL AS name, NULL::integer AS rank, total.customers - coalesce((
 				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
 			FROM segment._active_ladders() l CROSS JOIN total
 		)
@@ -553,6 +1127,15 @@ LANGUAGE c VOLATILE STRICT
 AS '$libdir/segment', 'segment_recalculate_customers'$$, key_type);
 	EXECUTE format($$REVOKE ALL ON FUNCTION segment.recalculate_customers(%1$s[]) FROM PUBLIC$$, key_type);
 	EXECUTE format($$COMMENT ON FUNCTION segment.recalculate_customers(%1$s[]) IS 'compute figures and tiers of the named customers again; returns how many were not right'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.preview(condition segment.condition, at timestamptz DEFAULT NULL, max_rows bigint DEFAULT NULL,
+	OUT customer_id %1$s, OUT name text, OUT phone text, OUT email text, OUT figures jsonb)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_preview'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) IS 'who satisfies a condition, now or at another instant, with the figures that it names; personal columns under the reader''s own rights';
 
 	EXECUTE format($$
 CREATE FUNCTION segment.verify(OUT customer_id %1$s, OUT figure text, OUT stored text, OUT expected text)
@@ -577,7 +1160,10 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
-	INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+	IF segment._setting('country_code') = '84' THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
+	PERFORM segment._adopt();
 END
 $$;
 COMMENT ON FUNCTION segment._create_customer_objects(regtype) IS 'make everything that holds customer keys (internal, called by segment.attach_customers())';
@@ -593,7 +1179,7 @@ BEGIN
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -670,7 +1256,7 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();
@@ -696,7 +1282,7 @@ BEGIN
 		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
 		INSERT INTO segment.stale_marks (source, reason)
 			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
-		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+		PERFORM segment._adopt();
 	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
@@ -704,6 +1290,9 @@ BEGIN
 		EXECUTE granted;
 	END LOOP;
 	PERFORM segment._set_objects_version();
+	IF segment._setting('country_code') = '84' AND NOT EXISTS (SELECT FROM segment.phone_rules) THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	FOR attached IN
 		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 		UNION
@@ -715,6 +1304,128 @@ END
 $function$;
 REVOKE ALL ON FUNCTION segment.upgrade() FROM PUBLIC;
 COMMENT ON FUNCTION segment.upgrade() IS 'after ALTER EXTENSION segment UPDATE: bring tables, views and triggers that attaching made to the new version';
+
+CREATE FUNCTION segment.to_sql(condition segment.condition, at timestamptz DEFAULT NULL) RETURNS text
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_to_sql';
+REVOKE ALL ON FUNCTION segment.to_sql(segment.condition, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment.to_sql(segment.condition, timestamptz) IS 'the SELECT of customers'' keys over the shop''s own tables that defines what a condition means, now or at another instant';
+
+CREATE FUNCTION segment.preview_count(condition segment.condition, at timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_preview_count';
+REVOKE ALL ON FUNCTION segment.preview_count(segment.condition, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment.preview_count(segment.condition, timestamptz) IS 'how many customers satisfy a condition, now or at another instant';
+
+CREATE FUNCTION segment._judge(condition segment.condition, at timestamptz DEFAULT NULL) RETURNS SETOF text
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_judge_condition';
+REVOKE ALL ON FUNCTION segment._judge(segment.condition, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._judge(segment.condition, timestamptz) IS 'keys of the customers for whom a condition holds, as text, judged in C (internal)';
+
+CREATE FUNCTION segment._figures(
+	OUT name text, OUT event text, OUT type text, OUT operators text[], OUT english text, OUT vietnamese text,
+	OUT available boolean, OUT missing text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_figures';
+COMMENT ON FUNCTION segment._figures() IS 'names of the condition language and what each needs here (internal)';
+
+CREATE VIEW segment.figures AS
+	SELECT f.name, f.event, f.type, f.operators, f.english, f.vietnamese, f.available, f.missing
+	FROM segment._figures() f;
+REVOKE ALL ON segment.figures FROM PUBLIC;
+COMMENT ON VIEW segment.figures IS 'what conditions can ask here: names, or fields of an event, with type, operators, labels, and what is to be mapped where nothing feeds them yet';
+
+CREATE FUNCTION segment.query_builder_fields(language text DEFAULT 'en') RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF language IS NULL OR language NOT IN ('en', 'vi') THEN
+		RAISE EXCEPTION 'there are no labels in language "%"', language
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Use ''en'' or ''vi''.';
+	END IF;
+	RETURN (
+		WITH figures AS (
+			SELECT f.name, f.event, f.type, f.n, CASE language WHEN 'vi' THEN f.vietnamese ELSE f.english END AS label
+			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
+			WHERE f.available AND f.name <> 'groups'
+			  AND (f.name <> 'tier' OR EXISTS (
+				SELECT FROM segment._active_ladders() l JOIN segment._figures() g ON g.name = l.figure AND g.event IS NULL AND g.available
+				WHERE l.is_default AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)))
+		), operators AS (
+			SELECT o.type, jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', o.name,
+					'label', CASE language WHEN 'vi' THEN o.vietnamese ELSE o.english END,
+					'arity', CASE WHEN o.name IN ('null', 'notNull') THEN 'unary' END)) ORDER BY o.n) AS list
+			FROM (
+				SELECT t.type, v.*
+				FROM (VALUES
+						(1, '=', 'is', 'là', '{text,number,date,boolean,tier,choice,event}'),
+						(2, '!=', 'is not', 'không là', '{text,number,date,boolean,tier,choice}'),
+						(3, '<', '<', '<', '{number,date,tier}'),
+						(4, '<=', '<=', '<=', '{number,date,tier}'),
+						(5, '>', '>', '>', '{number,date,tier}'),
+						(6, '>=', '>=', '>=', '{number,date,tier}'),
+						(7, 'between', 'between', 'trong khoảng', '{number,date,tier}'),
+						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,tier}'),
+						(9, 'in', 'in', 'là một trong', '{text,number,date,tier,choice}'),
+						(10, 'notIn', 'not in', 'không là một trong', '{text,number,date,tier,choice}'),
+						(11, 'during', 'during', 'trong kỳ', '{date}'),
+						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date}'),
+						(13, 'contains', 'contains', 'có chứa', '{text,list}'),
+						(14, 'doesNotContain', 'does not contain', 'không chứa', '{text,list}'),
+						(15, 'containsAny', 'contains any of', 'chứa ít nhất một trong', '{list}'),
+						(16, 'doesNotContainAny', 'contains none of', 'không chứa cái nào trong', '{list}'),
+						(17, 'containsAll', 'contains all of', 'chứa tất cả', '{list}'),
+						(18, 'doesNotContainAll', 'does not contain all of', 'không chứa tất cả', '{list}'),
+						(19, 'beginsWith', 'begins with', 'bắt đầu bằng', '{text}'),
+						(20, 'doesNotBeginWith', 'does not begin with', 'không bắt đầu bằng', '{text}'),
+						(21, 'beginsWithAny', 'begins with any of', 'bắt đầu bằng một trong', '{text}'),
+						(22, 'endsWith', 'ends with', 'kết thúc bằng', '{text}'),
+						(23, 'doesNotEndWith', 'does not end with', 'không kết thúc bằng', '{text}'),
+						(24, 'hasWord', 'has word', 'có từ', '{text}'),
+						(25, 'doesNotHaveWord', 'does not have word', 'không có từ', '{text}'),
+						(26, 'null', 'is unknown', 'không có thông tin', '{text,number,date,boolean,list,tier,choice}'),
+						(27, 'notNull', 'is known', 'có thông tin', '{text,number,date,boolean,list,tier,choice}')
+					 ) AS v(n, name, english, vietnamese, types)
+					CROSS JOIN LATERAL unnest(v.types::text[]) AS t(type)) o
+			GROUP BY o.type
+		), modes AS (
+			SELECT jsonb_agg(jsonb_build_object('name', m.name, 'value', m.name,
+					'label', CASE language WHEN 'vi' THEN m.vietnamese ELSE m.english END) ORDER BY m.n) AS list
+			FROM (VALUES (1, 'some', 'some', 'có'), (2, 'none', 'none', 'không có'), (3, 'atLeast', 'at least', 'ít nhất'),
+					(4, 'atMost', 'at most', 'nhiều nhất'), (5, 'exactly', 'exactly', 'đúng')) AS m(n, name, english, vietnamese)
+		), fields AS (
+			SELECT f.n, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
+					'name', f.name,
+					'label', f.label,
+					'type', f.type,
+					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
+					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
+											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
+					'placeholder', CASE f.type WHEN 'date' THEN '2026-01-31, -30d, today, last_month' END,
+					'values', CASE
+						WHEN f.name = 'sex' AND f.event IS NULL THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
+							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
+						WHEN f.type = 'tier' THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
+							FROM segment._ranked_tiers() t JOIN segment._active_ladders() l ON l.code = t.ladder AND l.is_default) END,
+					'operators', o.list,
+					'valueSources', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN '["value", "field"]'::jsonb
+										 WHEN f.type <> 'event' THEN '["value"]'::jsonb END,
+					'comparator', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN 'type' END)) AS field
+			FROM figures f JOIN operators o ON o.type = CASE WHEN f.name = 'sex' AND f.event IS NULL THEN 'choice' ELSE f.type END
+		)
+		SELECT coalesce(jsonb_agg(f.field || CASE WHEN f.type = 'event' THEN jsonb_build_object('matchModes', m.list,
+				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n), '[]')
+		FROM fields f CROSS JOIN modes m
+		WHERE f.event IS NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION segment.query_builder_fields(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.query_builder_fields(text) IS 'what conditions can ask here as the fields of react-querybuilder, labelled in English (en) or Vietnamese (vi)';
 
 CREATE FUNCTION segment._shape_faults(OUT source integer, OUT reason text) RETURNS SETOF record
 LANGUAGE sql STABLE
@@ -813,9 +1524,16 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
-	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
-	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
+	state := CASE WHEN rows > 0 OR segment._stale() THEN 'stale'
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.role = 'customers') THEN 'exact' ELSE 'not attached' END;
+	detail := CASE
+		WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows)
+		WHEN state = 'stale' THEN 'The state was restored without what was attached.'
+		WHEN state = 'not attached' THEN 'No customers table is attached; what is known of the keys waits for another one.'
+		ELSE 'Stored state follows every change of the attached tables.' END;
 	hint := CASE
+		WHEN state = 'not attached' THEN 'Call segment.attach_customers() with a table that has keys of the same type.'
+		WHEN rows = 0 AND state = 'stale' THEN 'Restore it anew with the rows of segment.attachments, or DROP EXTENSION segment CASCADE and attach again.'
 		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
 		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;

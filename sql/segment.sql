@@ -499,6 +499,85 @@ AS 'MODULE_PATHNAME', 'segment_anniversary_change';
 REVOKE ALL ON FUNCTION segment._anniversary_change(date, text, text, date) FROM PUBLIC;
 COMMENT ON FUNCTION segment._anniversary_change(date, text, text, date) IS 'the next day after today on which "anniversary BETWEEN from_offset AND to_offset" can change (internal)';
 
+-- points
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_add';
+REVOKE ALL ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_add(internal, numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'collects a row (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_balance(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance';
+REVOKE ALL ON FUNCTION segment._points_balance(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_balance(internal) IS 'the balance of the rows collected (internal, for segment.points_balance)';
+
+CREATE FUNCTION segment._points_expiring(internal) RETURNS numeric
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiring';
+REVOKE ALL ON FUNCTION segment._points_expiring(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiring(internal) IS 'what expires of the rows collected (internal, for segment.points_expiring)';
+
+CREATE FUNCTION segment._points_change(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_balance_change';
+REVOKE ALL ON FUNCTION segment._points_change(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_change(internal) IS 'when the balance of the rows collected changes (internal, for segment._points_change)';
+
+CREATE FUNCTION segment._points_expiry(internal) RETURNS timestamptz
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_points_expiry';
+REVOKE ALL ON FUNCTION segment._points_expiry(internal) FROM PUBLIC;
+COMMENT ON FUNCTION segment._points_expiry(internal) IS 'when one of the rows collected expires (internal, for segment._points_expiry)';
+
+-- Each row is kept until the last has come, hence the estimate for the planner.
+CREATE AGGREGATE segment.points_balance(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_balance,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_balance(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'balance of a ledger of points at the instant now: spending uses up, of the rows valid at its instant, those that expire first; NULL over no rows';
+
+CREATE AGGREGATE segment.points_expiring(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz, from_instant timestamptz, until_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiring,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment.points_expiring(numeric, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS 'points that expire after now, from from_instant to just before until_instant (NULL: no bound), if nothing more is written; NULL over no rows';
+
+CREATE AGGREGATE segment._points_change(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, now timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_change,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_change(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant after now at which the balance changes by time alone, NULL: never (internal)';
+
+CREATE AGGREGATE segment._points_expiry(points numeric, at timestamptz, valid_from timestamptz, expires_at timestamptz, from_instant timestamptz) (
+	SFUNC = segment._points_add,
+	STYPE = internal,
+	SSPACE = 2048,
+	FINALFUNC = segment._points_expiry,
+	PARALLEL = SAFE
+);
+REVOKE ALL ON FUNCTION segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON AGGREGATE segment._points_expiry(numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS 'the first instant, from_instant or later, at which something is lost by expiry, NULL: never (internal)';
+
 -- attached tables
 
 CREATE SEQUENCE segment.source_id AS integer;
@@ -610,6 +689,26 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 
+-- A row that a restore brings says when its state was made, not now. It may even
+-- name this database: an earlier dump of it, loaded in two steps, the second of
+-- which fires our triggers.
+CREATE FUNCTION segment._epoch_row() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NEW.since IS DISTINCT FROM now() THEN
+		NEW.system_identifier := 'restored';
+	END IF;
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._epoch_row() FROM PUBLIC;
+COMMENT ON FUNCTION segment._epoch_row() IS 'trigger by which state that was restored is never taken for this database''s own (internal)';
+
+CREATE TRIGGER _segment_row BEFORE INSERT ON segment.epoch
+	FOR EACH ROW EXECUTE FUNCTION segment._epoch_row();
+
 CREATE TABLE segment.left_out (
 	source integer NOT NULL,
 	row_key text COLLATE "C" NOT NULL,
@@ -656,8 +755,10 @@ COMMENT ON COLUMN segment.ladders.is_default IS 'tiers inserted without a ladder
 COMMENT ON COLUMN segment.ladders.active IS 'an inactive ladder gives nobody a tier';
 COMMENT ON COLUMN segment.ladders.id IS 'given by the extension, never changes';
 
+-- Its ladders are looked after by triggers: a foreign key would be in the way of
+-- a parallel restore, which loads both tables at once.
 CREATE TABLE segment.tiers (
-	ladder text COLLATE "C" NOT NULL REFERENCES segment.ladders (code) ON UPDATE CASCADE,
+	ladder text COLLATE "C" NOT NULL,
 	code text COLLATE "C" NOT NULL CHECK (code OPERATOR(pg_catalog.<>) ''),
 	name text NOT NULL,
 	description text,
@@ -755,6 +856,20 @@ $$;
 REVOKE ALL ON FUNCTION segment._rule_row() FROM PUBLIC;
 COMMENT ON FUNCTION segment._rule_row() IS 'trigger that fills in the default ladder and keeps ids as they are (internal)';
 
+CREATE FUNCTION segment._ladders_renamed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE segment.tiers t SET ladder = n.code
+	FROM old_rows o JOIN new_rows n ON n.id = o.id
+	WHERE t.ladder = o.code AND n.code <> o.code;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._ladders_renamed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follow the code of their ladder (internal)';
+
 CREATE FUNCTION segment._rules_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_changed';
 REVOKE ALL ON FUNCTION segment._rules_changed() FROM PUBLIC;
@@ -769,6 +884,9 @@ CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON se
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.ladders
 	FOR EACH ROW EXECUTE FUNCTION segment._rule_row();
+CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.ladders
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.ladders
@@ -881,7 +999,7 @@ BEGIN
 	-- row triggers of a partition are clones: the server makes them with those of the table above
 	FOR trigger IN
 		SELECT * FROM segment._triggers(relation) t
-		WHERE t.present IS NULL AND NOT (t.is_partition AND t.definition LIKE '% FOR EACH ROW %')
+		WHERE t.present IS NULL AND NOT (t.is_partition AND t.wanted IN ('_segment_row', '_segment_unseen'))
 	LOOP
 		EXECUTE format('CREATE TRIGGER %I %s', trigger.wanted, trigger.definition);
 	END LOOP;
@@ -1292,7 +1410,7 @@ BEGIN
 			SELECT t.ladder, t.code, t.name, t.rank, coalesce(h.customers, 0) AS customers
 			FROM segment._ranked_tiers() t LEFT JOIN held h ON h.id = t.id
 			UNION ALL
-			SELECT l.code, NULL, NULL, NULL, total.customers - coalesce((
+			SELECT l.code, NULL AS code, NULL AS name, NULL::integer AS rank, total.customers - coalesce((
 				SELECT sum(h.customers) FROM held h JOIN segment._ranked_tiers() t ON t.id = h.id WHERE t.ladder = l.code), 0)
 			FROM segment._active_ladders() l CROSS JOIN total
 		)
@@ -1346,6 +1464,9 @@ BEGIN
 	INSERT INTO segment.ladders (code, name, figure, is_default)
 		SELECT 'total', 'Total accumulated', 'amount_spent', true
 		WHERE NOT EXISTS (SELECT FROM segment.ladders);
+	IF segment._setting('country_code') = '84' THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	PERFORM segment._adopt();
 END
 $$;
@@ -1471,7 +1592,7 @@ BEGIN
 		-- 0.1 did not write down where its state was made, nor notice rows that came unseen
 		INSERT INTO segment.stale_marks (source, reason)
 			SELECT a.id, 'it was attached with version 0.1, which did not notice rows that come unseen' FROM segment.attachments a;
-		INSERT INTO segment.epoch (system_identifier, database) SELECT d.system_identifier, d.database FROM segment._database() d;
+		PERFORM segment._adopt();
 	END IF;
 
 	PERFORM segment._create_customer_views(key_type);
@@ -1479,6 +1600,9 @@ BEGIN
 		EXECUTE granted;
 	END LOOP;
 	PERFORM segment._set_objects_version();
+	IF segment._setting('country_code') = '84' AND NOT EXISTS (SELECT FROM segment.phone_rules) THEN
+		PERFORM segment.load_phone_rules('84');
+	END IF;
 	FOR attached IN
 		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
 		UNION
@@ -1524,6 +1648,96 @@ CREATE VIEW segment.figures AS
 	FROM segment._figures() f;
 REVOKE ALL ON segment.figures FROM PUBLIC;
 COMMENT ON VIEW segment.figures IS 'what conditions can ask here: names, or fields of an event, with type, operators, labels, and what is to be mapped where nothing feeds them yet';
+
+CREATE FUNCTION segment.query_builder_fields(language text DEFAULT 'en') RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF language IS NULL OR language NOT IN ('en', 'vi') THEN
+		RAISE EXCEPTION 'there are no labels in language "%"', language
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Use ''en'' or ''vi''.';
+	END IF;
+	RETURN (
+		WITH figures AS (
+			SELECT f.name, f.event, f.type, f.n, CASE language WHEN 'vi' THEN f.vietnamese ELSE f.english END AS label
+			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
+			WHERE f.available AND f.name <> 'groups'
+			  AND (f.name <> 'tier' OR EXISTS (
+				SELECT FROM segment._active_ladders() l JOIN segment._figures() g ON g.name = l.figure AND g.event IS NULL AND g.available
+				WHERE l.is_default AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)))
+		), operators AS (
+			SELECT o.type, jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', o.name,
+					'label', CASE language WHEN 'vi' THEN o.vietnamese ELSE o.english END,
+					'arity', CASE WHEN o.name IN ('null', 'notNull') THEN 'unary' END)) ORDER BY o.n) AS list
+			FROM (
+				SELECT t.type, v.*
+				FROM (VALUES
+						(1, '=', 'is', 'là', '{text,number,date,boolean,tier,choice,event}'),
+						(2, '!=', 'is not', 'không là', '{text,number,date,boolean,tier,choice}'),
+						(3, '<', '<', '<', '{number,date,tier}'),
+						(4, '<=', '<=', '<=', '{number,date,tier}'),
+						(5, '>', '>', '>', '{number,date,tier}'),
+						(6, '>=', '>=', '>=', '{number,date,tier}'),
+						(7, 'between', 'between', 'trong khoảng', '{number,date,tier}'),
+						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,tier}'),
+						(9, 'in', 'in', 'là một trong', '{text,number,date,tier,choice}'),
+						(10, 'notIn', 'not in', 'không là một trong', '{text,number,date,tier,choice}'),
+						(11, 'during', 'during', 'trong kỳ', '{date}'),
+						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date}'),
+						(13, 'contains', 'contains', 'có chứa', '{text,list}'),
+						(14, 'doesNotContain', 'does not contain', 'không chứa', '{text,list}'),
+						(15, 'containsAny', 'contains any of', 'chứa ít nhất một trong', '{list}'),
+						(16, 'doesNotContainAny', 'contains none of', 'không chứa cái nào trong', '{list}'),
+						(17, 'containsAll', 'contains all of', 'chứa tất cả', '{list}'),
+						(18, 'doesNotContainAll', 'does not contain all of', 'không chứa tất cả', '{list}'),
+						(19, 'beginsWith', 'begins with', 'bắt đầu bằng', '{text}'),
+						(20, 'doesNotBeginWith', 'does not begin with', 'không bắt đầu bằng', '{text}'),
+						(21, 'beginsWithAny', 'begins with any of', 'bắt đầu bằng một trong', '{text}'),
+						(22, 'endsWith', 'ends with', 'kết thúc bằng', '{text}'),
+						(23, 'doesNotEndWith', 'does not end with', 'không kết thúc bằng', '{text}'),
+						(24, 'hasWord', 'has word', 'có từ', '{text}'),
+						(25, 'doesNotHaveWord', 'does not have word', 'không có từ', '{text}'),
+						(26, 'null', 'is unknown', 'không có thông tin', '{text,number,date,boolean,list,tier,choice}'),
+						(27, 'notNull', 'is known', 'có thông tin', '{text,number,date,boolean,list,tier,choice}')
+					 ) AS v(n, name, english, vietnamese, types)
+					CROSS JOIN LATERAL unnest(v.types::text[]) AS t(type)) o
+			GROUP BY o.type
+		), modes AS (
+			SELECT jsonb_agg(jsonb_build_object('name', m.name, 'value', m.name,
+					'label', CASE language WHEN 'vi' THEN m.vietnamese ELSE m.english END) ORDER BY m.n) AS list
+			FROM (VALUES (1, 'some', 'some', 'có'), (2, 'none', 'none', 'không có'), (3, 'atLeast', 'at least', 'ít nhất'),
+					(4, 'atMost', 'at most', 'nhiều nhất'), (5, 'exactly', 'exactly', 'đúng')) AS m(n, name, english, vietnamese)
+		), fields AS (
+			SELECT f.n, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
+					'name', f.name,
+					'label', f.label,
+					'type', f.type,
+					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
+					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
+											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
+					'placeholder', CASE f.type WHEN 'date' THEN '2026-01-31, -30d, today, last_month' END,
+					'values', CASE
+						WHEN f.name = 'sex' AND f.event IS NULL THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
+							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
+						WHEN f.type = 'tier' THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
+							FROM segment._ranked_tiers() t JOIN segment._active_ladders() l ON l.code = t.ladder AND l.is_default) END,
+					'operators', o.list,
+					'valueSources', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN '["value", "field"]'::jsonb
+										 WHEN f.type <> 'event' THEN '["value"]'::jsonb END,
+					'comparator', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN 'type' END)) AS field
+			FROM figures f JOIN operators o ON o.type = CASE WHEN f.name = 'sex' AND f.event IS NULL THEN 'choice' ELSE f.type END
+		)
+		SELECT coalesce(jsonb_agg(f.field || CASE WHEN f.type = 'event' THEN jsonb_build_object('matchModes', m.list,
+				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n), '[]')
+		FROM fields f CROSS JOIN modes m
+		WHERE f.event IS NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION segment.query_builder_fields(text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.query_builder_fields(text) IS 'what conditions can ask here as the fields of react-querybuilder, labelled in English (en) or Vietnamese (vi)';
 
 -- what is attached, and whether it can be trusted
 
@@ -1636,9 +1850,16 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT count(*) INTO rows FROM segment.sources s WHERE s.stale;
-	state := CASE WHEN rows > 0 THEN 'stale' ELSE 'exact' END;
-	detail := CASE WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows) ELSE 'Stored state follows every change of the attached tables.' END;
+	state := CASE WHEN rows > 0 OR segment._stale() THEN 'stale'
+		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.role = 'customers') THEN 'exact' ELSE 'not attached' END;
+	detail := CASE
+		WHEN rows > 0 THEN format('%s source(s) may have changed unseen.', rows)
+		WHEN state = 'stale' THEN 'The state was restored without what was attached.'
+		WHEN state = 'not attached' THEN 'No customers table is attached; what is known of the keys waits for another one.'
+		ELSE 'Stored state follows every change of the attached tables.' END;
 	hint := CASE
+		WHEN state = 'not attached' THEN 'Call segment.attach_customers() with a table that has keys of the same type.'
+		WHEN rows = 0 AND state = 'stale' THEN 'Restore it anew with the rows of segment.attachments, or DROP EXTENSION segment CASCADE and attach again.'
 		WHEN EXISTS (SELECT FROM segment.attachments a WHERE a.filling) THEN 'CALL segment.recalculate_in_batches() fills what was attached with fill => false, while the shop sells.'
 		WHEN rows > 0 THEN 'segment.verify() names the customers, segment.recalculate() makes it exact again.' END;
 	RETURN NEXT;

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
@@ -601,6 +602,13 @@ is_integer_type(Oid type)
 	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
+/* Types whose values are equal exactly if their texts are, or see to it themselves. */
+static bool
+is_plain_key_type(Oid type)
+{
+	return is_integer_type(type) || type == NUMERICOID || type == UUIDOID || type == TEXTOID || type == VARCHAROID;
+}
+
 /* Whether values of a customer argument can be customers' keys. */
 static bool
 fits_key(Oid type, Oid key)
@@ -847,7 +855,7 @@ read_argument(Attachment *attachment, const Argument *argument, const char *text
 	if (strcmp(argument->name, "order_key") == 0 || strcmp(argument->name, "return_key") == 0)
 	{
 		attachment->has[FIELD_PARENT_KEY] = true;
-		attachment->parent_key_attno = attno;
+		attachment->parent_key_attno = attno > 0 && is_virtual_column(attachment->relid, attno) ? 0 : attno;
 		attachment->parent_key_type = getBaseType(type);
 	}
 	if (strcmp(argument->name, "items") == 0 || strcmp(argument->name, "quantity") == 0)
@@ -1218,11 +1226,15 @@ create_ledger(Attachment *attachment)
 	Identity	caller;
 
 	segment_become(attachment->set->owner, &caller);
-	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s PRIMARY KEY, customer_id %s NOT NULL,"
+	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s NOT NULL, customer_id %s NOT NULL,"
 							 " amount numeric, at timestamptz, items numeric)", attachment->id,
 							 format_type_be_qualified(attachment->has[FIELD_KEY] ? attachment->key_type
 													  : attachment->parent_key_type),
 							 attachment->set->key_type_name));
+	/* in several partitions a key may repeat */
+	segment_execute(psprintf(attachment->has[FIELD_KEY] && get_rel_relkind(attachment->relid) == RELKIND_PARTITIONED_TABLE
+							 ? "CREATE INDEX counted_%1$d_key ON segment.counted_%1$d (key)"
+							 : "ALTER TABLE segment.counted_%1$d ADD PRIMARY KEY (key)", attachment->id));
 	segment_execute(psprintf("CREATE INDEX counted_%1$d_customer ON segment.counted_%1$d (customer_id)", attachment->id));
 	segment_execute(psprintf("REVOKE ALL ON segment.counted_%d FROM PUBLIC", attachment->id));
 	segment_execute(psprintf("COMMENT ON TABLE segment.counted_%d IS %s", attachment->id,
@@ -1434,6 +1446,13 @@ check_parent_key(Attachment *attachment)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s %s were attached without a key", segment_role_name(role->parent), parent->name),
 				 errhint("Detach them and attach them again with key => ….")));
+	if (!is_plain_key_type(getBaseType(parent->fields[FIELD_KEY].type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("key of %s has type %s, by which rows of others cannot name it", parent->name,
+						format_type_be(parent->fields[FIELD_KEY].type)),
+				 errdetail("Allowed: smallint, integer, bigint, numeric, uuid, text, varchar."),
+				 errhint("Detach it and attach it again with another unique column as key.")));
 	relation = table_open(parent->relid, AccessShareLock);
 	require_unique_key(relation, parent->fields[FIELD_KEY].attno,
 					   role->parent == ROLE_ORDERS ? "Rows of others name orders by it." : "Rows of others name returns by it.");

@@ -45,6 +45,44 @@ bind_error(const ConditionNode *node, int sqlstate, const char *message, const c
 			 hint ? errhint("%s", hint) : 0));
 }
 
+/* The operator of a clause as it is written, without NOT. */
+static const char *
+operator_name(const ConditionNode *clause)
+{
+	static const char *const comparisons[] = {
+		[CONDITION_EQ] = "=",
+		[CONDITION_NE] = "!=",
+		[CONDITION_LT] = "<",
+		[CONDITION_LE] = "<=",
+		[CONDITION_GT] = ">",
+		[CONDITION_GE] = ">=",
+	};
+
+	switch (clause->kind)
+	{
+		case CONDITION_COMPARE:
+			return comparisons[clause->detail];
+		case CONDITION_BETWEEN:
+			return "BETWEEN";
+		case CONDITION_IN:
+			return "IN";
+		case CONDITION_IS_NULL:
+			return "IS NULL";
+		case CONDITION_DURING:
+			return "DURING";
+		case CONDITION_CONTAINS:
+			return clause->detail == CONDITION_ALL ? "CONTAINS ALL" : "CONTAINS";
+		case CONDITION_STARTS_WITH:
+			return "STARTS WITH";
+		case CONDITION_ENDS_WITH:
+			return "ENDS WITH";
+		case CONDITION_HAS_WORD:
+			return "HAS WORD";
+		default:
+			return "MATCHES";
+	}
+}
+
 static void
 wrong_operator(const ConditionNode *node, const char *what, ValueType type)
 {
@@ -59,7 +97,7 @@ wrong_operator(const ConditionNode *node, const char *what, ValueType type)
 	};
 
 	bind_error(node, ERRCODE_DATATYPE_MISMATCH,
-			   psprintf("%s is a %s and cannot be asked so", what, segment_value_type_name(type)),
+			   psprintf("%s is a %s and has no operator %s", what, segment_value_type_name(type), operator_name(node)),
 			   psprintf("Use %s.", operators[type]));
 }
 
@@ -159,6 +197,20 @@ has_role(SourceSet *set, SourceRole role)
 	return false;
 }
 
+/* Whether some source of a role maps a column. */
+static bool
+is_mapped(SourceSet *set, SourceRole role, const char *column)
+{
+	for (int i = 0; segment_every_source(set, i) != NULL; i++)
+	{
+		Source	   *source = segment_every_source(set, i);
+
+		if (source->role == role && segment_source_column(source, column) != NULL)
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_fed_by_column(SourceSet *set, const Word *word)
 {
@@ -187,6 +239,12 @@ segment_missing_feed(SourceSet *set, const Word *word)
 {
 	if (is_fed_by_column(set, word))
 		return NULL;
+	if (word->id == WORD_ITEMS_BOUGHT && has_role(set, ROLE_ORDERS))
+		return is_mapped(set, ROLE_ORDERS, "items") || has_role(set, ROLE_ORDER_LINES) ? NULL
+			: "Map the items: segment.attach_orders(…, items => …), or attach the lines of orders: segment.attach_order_lines(…).";
+	if (word->id == WORD_ITEMS_RETURNED && has_role(set, ROLE_RETURNS))
+		return is_mapped(set, ROLE_RETURNS, "items") || has_role(set, ROLE_RETURN_LINES) ? NULL
+			: "Map the items: segment.attach_returns(…, items => …), or attach the lines of returns: segment.attach_return_lines(…).";
 	if (word->needs & NEEDS_ORDERS)
 		return has_role(set, ROLE_ORDERS) ? NULL : "Attach the orders: segment.attach_orders(…).";
 	if (word->needs & NEEDS_LINES)
@@ -196,9 +254,13 @@ segment_missing_feed(SourceSet *set, const Word *word)
 	if (word->needs & NEEDS_OFFERS)
 		return has_role(set, ROLE_OFFERS) ? NULL : "Attach the offers used: segment.attach_offers(…).";
 	if (word->needs & NEEDS_POINTS)
-		return has_role(set, ROLE_POINTS) ? NULL : "Attach the points: segment.attach_points(…), or map the balance: segment.attach_customers(…, points => …).";
+		return has_role(set, ROLE_POINTS) ? NULL
+			: word->id != WORD_POINTS ? "Attach the points: segment.attach_points(…)."
+			: "Attach the points: segment.attach_points(…), or map the balance: segment.attach_customers(…, points => …).";
 	if (word->needs & NEEDS_TAGS)
 		return has_role(set, ROLE_TAGS) ? NULL : "Map the tags: segment.attach_customers(…, tags => …), or segment.attach_tags(…).";
+	if (word->id == WORD_SHOPIFY_COLUMN)
+		return psprintf("Map it: segment.attach_customers(…, custom => '{\"%s\": …}').", word->name);
 	if (word->column != NULL)
 		return psprintf("Map it: segment.attach_customers(…, %s => …).", word->column);
 	return NULL;
@@ -212,15 +274,16 @@ nearest_word(SourceSet *set, const char *name)
 	const char **array;
 	const Word *word;
 	Source	   *customers = segment_customers_source(set);
+	bool		custom = strncmp(name, "custom.", 7) == 0;
 	int			n = 0;
 	ListCell   *cell;
 
-	for (int i = 0; (word = segment_word_at(i)) != NULL; i++)
+	for (int i = 0; !custom && (word = segment_word_at(i)) != NULL; i++)
 		names = lappend(names, unconstify(char *, word->name));
 	for (int i = 0; customers && i < customers->ncolumns; i++)
 	{
 		if (strncmp(customers->columns[i].name, "custom.", 7) == 0)
-			names = lappend(names, customers->columns[i].name + 7);
+			names = lappend(names, customers->columns[i].name + (custom ? 0 : 7));
 	}
 	array = palloc(sizeof(char *) * list_length(names));
 	foreach(cell, names)
@@ -228,14 +291,42 @@ nearest_word(SourceSet *set, const char *name)
 	return segment_nearest(name, array, n);
 }
 
+/* The first event that has a field of that name; NULL where none has. */
+static const char *
+event_with_field(SourceSet *set, const char *name)
+{
+	const Word *word;
+	const char *column = strncmp(name, "custom.", 7) == 0 ? name : psprintf("custom.%s", name);
+
+	for (int i = 0; (word = segment_word_at(i)) != NULL; i++)
+	{
+		const EventField *field;
+
+		if (word->type != VALUE_EVENT || word->id == WORD_SHOPIFY)
+			continue;
+		for (int j = 0; (field = segment_event_field(word->narrowing, j)) != NULL; j++)
+		{
+			if (strcmp(field->name, name) == 0)
+				return word->name;
+		}
+		if (segment_custom_source(set, word->narrowing, column) != NULL)
+			return word->name;
+	}
+	return NULL;
+}
+
 static void
 unknown_name(Binder *binder, const ConditionNode *node, const char *name)
 {
 	const char *nearest = nearest_word(binder->set, name);
+	const char *event = event_with_field(binder->set, name);
 
 	bind_error(node, ERRCODE_UNDEFINED_COLUMN,
 			   psprintf("nothing is known by the name \"%s\"", name),
-			   nearest ? psprintf("Perhaps you mean \"%s\"; segment.figures shows all.", nearest)
+			   event ? psprintf("It is a field of events: %s MATCHES (%s …).", event, name)
+			   : nearest ? psprintf("Perhaps you mean \"%s\"; segment.figures shows all.", nearest)
+			   : strncmp(name, "custom.", 7) == 0
+			   ? psprintf("Map it: segment.attach_customers(…, custom => '{\"%s\": …}').", name + 7)
 			   : "segment.figures shows all names; columns of your own are mapped by custom => … when attaching.");
 }
 
@@ -276,7 +367,7 @@ only_parameter(const ConditionNode *node, const char *name, ConditionKind kind, 
 		}
 	}
 	bind_error(node, ERRCODE_SYNTAX_ERROR,
-			   psprintf("%s takes one parameter", node->text),
+			   psprintf("%s takes one parameter, \"%s\", and nothing else", node->text, name),
 			   psprintf("Write %s(%s = %s).", node->text, name, kind == CONDITION_NUMBER ? "6" : "'code'"));
 }
 
@@ -370,14 +461,18 @@ static void refuse_unfed(Binder *binder, const ConditionNode *node, const Word *
 
 /* The figure of that name without parameters: what a ladder stands on. */
 static BoundFigure *
-plain_figure(Binder *binder, const ConditionNode *node, const char *name)
+plain_figure(Binder *binder, const ConditionNode *node, const char *name, const char *ladder)
 {
 	BoundFigure *figure = palloc0(sizeof(BoundFigure));
+	const char *missing;
 
 	figure->word = segment_word_find(name);
 	if (figure->word == NULL)
 		elog(ERROR, "a ladder stands on an unknown figure \"%s\"", name);
-	refuse_unfed(binder, node, figure->word);
+	missing = segment_missing_feed(binder->set, figure->word);
+	if (missing != NULL)
+		bind_error(node, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   psprintf("nothing feeds \"%s\" here, on which ladder \"%s\" stands", name, ladder), missing);
 	figure->type = figure->word->type;
 	figure->text = figure->word->name;
 	set_aggregate(figure);
@@ -400,7 +495,7 @@ bind_parameters(Binder *binder, const ConditionNode *node, BoundFigure *figure)
 			if (node->nchildren > 0)
 				only_parameter(node, "ladder", CONDITION_TEXT, &value);
 			figure->ladder = find_ladder(binder, node, node->nchildren > 0 ? value.text : NULL);
-			figure->base = plain_figure(binder, node, figure->ladder->figure);
+			figure->base = plain_figure(binder, node, figure->ladder->figure, figure->ladder->code);
 			break;
 		case NARROW_NOT:
 			if (node->nchildren > 0)
@@ -469,18 +564,38 @@ refuse_unfed(Binder *binder, const ConditionNode *node, const Word *word)
 	if (word->id == WORD_SHOPIFY)
 		bind_error(node, ERRCODE_FEATURE_NOT_SUPPORTED,
 				   psprintf("\"%s\" is known to Shopify's own platform only", word->name),
-				   "No table of a shop can feed it; leave the clause out.");
+				   word->type == VALUE_EVENT ? "No table of a shop can feed it; leave the clause out."
+				   : psprintf("Leave the clause out; a column of your own would be custom.%s, with segment.attach_customers(…, custom => '{\"%s\": …}').",
+							  word->name, word->name));
 	missing = segment_missing_feed(binder->set, word);
 	if (missing != NULL)
 		bind_error(node, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   psprintf("nothing feeds \"%s\" here", word->name), missing);
 }
 
+/*
+ * The word that a name stands for here, NULL for a column of the merchant's own.
+ * Shopify keeps dates of birth in the metafield facts.birth_date.
+ */
+static const Word *
+word_of(Binder *binder, const char *name)
+{
+	const Word *word = segment_word_find(name);
+
+	if (word == NULL && strcmp(name, "custom.birth_date") == 0 &&
+		segment_custom_source(binder->set, NARROW_NOT, name) == NULL)
+		return segment_word_find("birth_date");
+	if (word != NULL && word->id == WORD_SHOPIFY_COLUMN &&
+		segment_custom_source(binder->set, NARROW_NOT, psprintf("custom.%s", name)) != NULL)
+		return NULL;
+	return word;
+}
+
 /* The figure that a name with its parameters stands for; events are not figures. */
 static BoundFigure *
 bind_figure(Binder *binder, const ConditionNode *node)
 {
-	const Word *word = segment_word_find(node->text);
+	const Word *word = word_of(binder, node->text);
 	BoundFigure *figure;
 
 	if (word == NULL)
@@ -589,7 +704,7 @@ typedef struct Asked
 	const char *what;
 	ValueType	type;
 	bool		instant;
-	bool		takes_numbers;	/* texts that may be written as numbers: ids */
+	bool		takes_numbers;	/* texts that may be written as numbers: keys of products, channels, branches, … */
 	const BoundLadder *ladder;	/* tiers */
 } Asked;
 
@@ -766,10 +881,15 @@ bind_other(Binder *binder, const ConditionNode *clause, const Asked *asked, Boun
 				   "Compare numbers with numbers and dates with dates.");
 	if (asked->figure == NULL)
 		bind_error(clause, ERRCODE_FEATURE_NOT_SUPPORTED,
-				   psprintf("field %s of an event cannot be compared with a figure", asked->what),
+				   psprintf("%s is a field of an event and cannot be compared with a figure of the customer", asked->what),
 				   "Compare it with a value.");
 	node->other = bind_figure(binder, &other);
-	if (node->other->type != asked->type || (clause->nchildren > 2 && asked->type != VALUE_NUMBER))
+	if (clause->nchildren > 2 && node->other->type != VALUE_NUMBER)
+		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
+				   psprintf("%s is a %s and cannot be multiplied", node->other->text,
+							segment_value_type_name(node->other->type)),
+				   "Leave the factor out.");
+	if (node->other->type != asked->type)
 		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
 				   psprintf("%s is a %s and cannot be compared with %s, which is a %s", asked->what,
 							segment_value_type_name(asked->type), node->other->text,
@@ -808,10 +928,12 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 		wrong_operator(clause, asked->what, asked->type);
 	if (node->unaccented && asked->type != VALUE_TEXT)
 		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
-				   psprintf("%s is a %s; only a text has accents to do without", asked->what, segment_value_type_name(asked->type)), NULL);
+				   psprintf("%s is a %s; only a text has accents to do without", asked->what, segment_value_type_name(asked->type)),
+				   "Write the name alone.");
 	if (node->anniversary && asked->type != VALUE_DATE)
 		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
-				   psprintf("%s is a %s; only a date has an anniversary", asked->what, segment_value_type_name(asked->type)), NULL);
+				   psprintf("%s is a %s; only a date has an anniversary", asked->what, segment_value_type_name(asked->type)),
+				   "Write anniversary(birth_date).");
 	if (clause->kind == CONDITION_IS_NULL)
 		return node;
 	if (clause->kind == CONDITION_DURING)
@@ -859,6 +981,7 @@ bind_clause(Binder *binder, const ConditionNode *clause)
 {
 	ConditionNode figure;
 	Asked		asked = {0};
+	const Word *word;
 
 	segment_condition_child(clause, 0, &figure);
 	asked.figure = figure.detail == CONDITION_ANNIVERSARY
@@ -868,6 +991,8 @@ bind_clause(Binder *binder, const ConditionNode *clause)
 	asked.instant = asked.figure->instant;
 	if (asked.type == VALUE_TIER)
 		asked.ladder = asked.figure->ladder;
+	word = segment_word_find(figure.text);
+	asked.takes_numbers = word != NULL && word->id == WORD_SHOPIFY_COLUMN && word->type == VALUE_NUMBER;
 	return bind_asked(binder, clause, &asked, figure.detail);
 }
 
@@ -909,6 +1034,20 @@ field_aggregate(const char *name)
 	return AGGREGATE_NONE;
 }
 
+/* Fields of Shopify's that a column of the merchant's own feeds here; location_id is read as branch. */
+static const struct
+{
+	Narrowing	event;
+	const char *field;
+	const char *function;
+}			shopify_fields[] = {
+	{NARROW_LINES, "tag", "attach_order_lines"},
+	{NARROW_LINES, "quantity", "attach_order_lines"},
+	{NARROW_LINES, "branch", "attach_orders"},
+	{NARROW_ORDERS, "branch", "attach_orders"},
+	{NARROW_SPENT, "branch", "attach_orders"},
+};
+
 static void
 unknown_field(const ConditionNode *clause, const char *event, Narrowing narrowing, const char *name)
 {
@@ -917,6 +1056,12 @@ unknown_field(const ConditionNode *clause, const char *event, Narrowing narrowin
 	const EventField *field;
 	const char *nearest;
 
+	for (int i = 0; i < lengthof(shopify_fields); i++)
+	{
+		if (shopify_fields[i].event == narrowing && strcmp(shopify_fields[i].field, name) == 0)
+			bind_error(clause, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, psprintf("nothing feeds \"%s\" here", name),
+					   psprintf("Map it: segment.%s(…, custom => '{\"%s\": …}').", shopify_fields[i].function, name));
+	}
 	while ((field = segment_event_field(narrowing, n)) != NULL)
 		names[n++] = field->name;
 	nearest = segment_nearest(name, names, n);
@@ -926,43 +1071,28 @@ unknown_field(const ConditionNode *clause, const char *event, Narrowing narrowin
 			   : "Columns of your own are mapped by custom => … when attaching; segment.figures shows all fields.");
 }
 
-/* A column that some source of the event must map for a field to mean anything. */
-static void
-require_field_mapped(Binder *binder, const ConditionNode *clause, Narrowing event, const char *field)
+/* What must be mapped for a field of an event to be fed; NULL where it is. */
+const char *
+segment_missing_field(SourceSet *set, Narrowing event, const char *field)
 {
-	SourceRole	role;
-	const char *column;
-	const char *function;
+	bool		returns = event == NARROW_RETURNS || event == NARROW_RETURN_LINES;
+	SourceRole	lines = returns ? ROLE_RETURN_LINES : ROLE_ORDER_LINES;
+	const char *attach_lines = returns ? "attach_return_lines" : "attach_order_lines";
 
-	if (strcmp(field, "channel") == 0)
+	if (strcmp(field, "channel") == 0 || strcmp(field, "items") == 0)
+		return is_mapped(set, ROLE_ORDERS, field) ? NULL : psprintf("Map it: segment.attach_orders(…, %s => …).", field);
+	if (is_line_field(field))
 	{
-		role = ROLE_ORDERS;
-		column = "channel";
-		function = "attach_orders";
+		const char *column = strcmp(field, "id") == 0 ? "product" : field;
+
+		return is_mapped(set, lines, column) ? NULL : psprintf("Map it: segment.%s(…, %s => …).", attach_lines, column);
 	}
-	else if (strcmp(field, "items") == 0)
-	{
-		role = ROLE_ORDERS;
-		column = "items";
-		function = "attach_orders";
-	}
-	else if (is_line_field(field))
-	{
-		role = event == NARROW_LINES ? ROLE_ORDER_LINES : ROLE_RETURN_LINES;
-		column = strcmp(field, "id") == 0 ? "product" : "category";
-		function = event == NARROW_LINES ? "attach_order_lines" : "attach_return_lines";
-	}
-	else
-		return;
-	for (int i = 0; i < binder->set->nsources; i++)
-	{
-		if (binder->set->sources[i].role == role &&
-			segment_source_column(&binder->set->sources[i], column) != NULL)
-			return;
-	}
-	bind_error(clause, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-			   psprintf("nothing feeds \"%s\" here", field),
-			   psprintf("Map it: segment.%s(…, %s => …).", function, column));
+	if (strcmp(field, "sum_amount") == 0 && event == NARROW_LINES)
+		return is_mapped(set, lines, "amount") ? NULL : "Map the amount of a line: segment.attach_order_lines(…, amount => …).";
+	if (strcmp(field, "sum_quantity") == 0 && returns)
+		return is_mapped(set, ROLE_RETURNS, "items") || has_role(set, lines) ? NULL
+			: "Map the items: segment.attach_returns(…, items => …), or attach the lines of returns: segment.attach_return_lines(…).";
+	return NULL;
 }
 
 /* One clause over the fields of an event. */
@@ -974,6 +1104,7 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 	Asked		asked = {0};
 	BoundNode  *node;
 	const char *name;
+	const char *missing;
 
 	if (clause->kind < CONDITION_COMPARE || clause->kind > CONDITION_HAS_WORD)
 		bind_error(clause, ERRCODE_SYNTAX_ERROR, "only clauses can stand here, joined by commas or AND",
@@ -981,14 +1112,17 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 	segment_condition_child(clause, 0, &figure);
 	field = find_field(event, figure.text);
 	if (figure.nchildren > 0 || figure.detail == CONDITION_ANNIVERSARY)
-		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("\"%s\" is a field here, not a figure", figure.text), NULL);
+		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("\"%s\" is a field here, not a figure", figure.text),
+				   "A field takes no parentheses: date >= -30d.");
 	asked.what = name = pnstrdup(figure.text, figure.length);
 	if (field != NULL)
 	{
 		asked.type = field->type;
 		asked.instant = true;
-		asked.takes_numbers = strcmp(name, "id") == 0;
-		require_field_mapped(binder, clause, event, name);
+		asked.takes_numbers = strcmp(name, "id") == 0 || strcmp(name, "channel") == 0;
+		missing = segment_missing_field(binder->set, event, name);
+		if (missing != NULL)
+			bind_error(clause, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, psprintf("nothing feeds \"%s\" here", name), missing);
 	}
 	else
 	{
@@ -1000,6 +1134,7 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 		if (source == NULL)
 			unknown_field(clause, event_name, event, asked.what);
 		asked.type = segment_column_type(segment_source_column(source, name), &asked.instant);
+		asked.takes_numbers = strcmp(name, "custom.branch") == 0;
 	}
 	node = bind_asked(binder, clause, &asked, figure.detail);
 	node->field = name;

@@ -111,6 +111,7 @@ extern Bound *segment_bind(SourceSet *set, const Condition *condition);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);
+extern const char *segment_missing_field(SourceSet *set, Narrowing event, const char *field);
 extern bool segment_roles_of_event(Narrowing event, SourceRole role);
 
 #endif							/* SEGMENT_BOUND_H */

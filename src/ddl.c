@@ -62,6 +62,7 @@ typedef enum ChangeKind
 	TRIGGERS_ON,
 	TRIGGER_FOR_REPLICA,		/* ENABLE REPLICA */
 	COLUMN_RETYPED,
+	COLUMN_COMPUTED_ANEW,		/* SET EXPRESSION of a generated one */
 	FUNCTION_CHANGED			/* of no table: expressions may call it */
 } ChangeKind;
 
@@ -507,6 +508,10 @@ add_subcommand(List *changes, RangeVar *table, AlterTableCmd *command, bool star
 			return add_change(changes, PARTITION_DETACHED, table, partition->name, NULL);
 		case AT_AlterColumnType:
 			return add_change(changes, COLUMN_RETYPED, table, NULL, NULL);
+#if PG_VERSION_NUM >= 170000
+		case AT_SetExpression:
+			return add_change(changes, COLUMN_COMPUTED_ANEW, table, NULL, NULL);
+#endif
 		case AT_DropInherit:
 			return add_change(changes, PARENT_GIVEN_UP, table, castNode(RangeVar, command->def), NULL);
 		case AT_AddInherit:
@@ -689,6 +694,10 @@ follow_ours(SourceSet *set, Change *change, Oid relid, Oid other, List *above, L
 		case COLUMN_RETYPED:
 			mark_untraceable(set, relid);
 			return;
+		case COLUMN_COMPUTED_ANEW:
+			segment_mark_sources(set, sources, psprintf("a generated column of %s was given another expression",
+														segment_table_name(relid)));
+			return;
 		case SHAPE_CHANGED:
 		case TRIGGERS_OFF:
 			afresh = sources;
@@ -839,8 +848,10 @@ follow_change(Following *following, Change *change)
 	MemoryContextSwitchTo(before);
 	acquire_sources(following);
 	sources = segment_sources_of(following->set, tables);
-	if (sources != NIL)			/* else a restore that has not come to them yet */
+	if (sources != NIL)
 		follow_ours(following->set, change, relid, other, above, sources);
+	else if (change->kind == TRIGGERS_ON)	/* a restore that has not come to what is attached yet */
+		run_own_ddl(following->set->owner, "SELECT segment._set_trigger_modes($1)", relid);
 }
 
 static void

@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -56,7 +57,6 @@
 PG_FUNCTION_INFO_V1(segment_source_changed);
 
 /* these keep our locks on link values apart from pg_advisory_lock() */
-#define LINK_DOOR_CLASS 0x5E67
 #define LINK_VALUE_CLASS 0x5E68
 
 /* from how many values on a transaction locks them all at once */
@@ -410,18 +410,15 @@ static void
 lock_link_values(Source *source, LinkSide side, Oid type, Values *values)
 {
 	uint32	   *hashes;
-	Oid			output;
-	bool		varlena;
 	bool		many;
 	int			n = 0;
 
 	if (values->n == 0)
 		return;
 	hashes = palloc(sizeof(uint32) * values->n);
-	getTypeOutputInfo(type, &output, &varlena);
 	for (int i = 0; i < values->n; i++)
 	{
-		char	   *text = OidOutputFunctionCall(output, values->values[i]);
+		char	   *text = segment_value_text(type, values->values[i]);
 
 		hashes[i] = DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 		pfree(text);
@@ -1001,6 +998,45 @@ read_settling(SourceSet *set, Settling *item, Values *missing, Values *bumped)
 		add_missing(set, missing, bumped, item->before.rows[i].customer);
 }
 
+/* Whether rows of a source look up the changed table otherwise than as their parent. */
+static bool
+is_watched(Firing *firing, Source *source)
+{
+	for (int i = source->parent >= 0 ? 1 : 0; i < source->nlinks; i++)
+	{
+		if (source->links[i].relid == firing->relid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A row of which the ledger knows nothing may count for a customer who is just
+ * being computed by somebody else, from the row as it was: while a source is
+ * being filled, or after rows came unseen.  That customer is missing, too.
+ */
+static void
+add_old_customers(Firing *firing, Settling *item, Values *missing, Values *bumped)
+{
+	SourceSet  *set = firing->set;
+	Source	   *source = item->source;
+	Rows		rows = {0};
+
+	if (TRIGGER_FIRED_BY_INSERT(firing->event) || item->before.n >= item->keys->n)
+		return;
+	if (firing->changed[0] == NULL || firing->relid != source->relid)
+		return;
+	segment_name_rows("old_rows", firing->desc, firing->changed[0]);
+	if (!segment_read_old_customers(set, source, &rows) && source->filling)
+		segment_mark_stale(set, source->id, psprintf("rows of %s that raise changed before they were filled", source->name));
+	SPI_unregister_relation("old_rows");
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].counts && rows.rows[i].has_customer && !segment_is_anonymous(set, rows.rows[i].customer))
+			add_missing(set, missing, bumped, rows.rows[i].customer);
+	}
+}
+
 /* Write facts rows beforehand, in key order, and remember that they were. */
 static void
 bump_missing(Firing *firing, Values *missing, Values *bumped)
@@ -1017,7 +1053,46 @@ bump_missing(Firing *firing, Values *missing, Values *bumped)
 	sort_customers(set, bumped);
 }
 
-/* The difference between now and before: to the ledger, and as contributions. */
+/* How many rows from the first one on bear its key; mostly one. */
+static int
+rows_of_key(Source *source, const Rows *rows, int first)
+{
+	int			n = 1;
+
+	while (source->key_may_repeat && first + n < rows->n &&
+		   compare_row_keys(&rows->rows[first], &rows->rows[first + n], source) == 0)
+		n++;
+	return n;
+}
+
+/* Whether rows of one key count for the same now as before, in whatever order. */
+static bool
+same_rows(SourceSet *set, const Row *now, int nnow, const Row *before, int nbefore)
+{
+	bool	   *matched;
+
+	if (nnow != nbefore)
+		return false;
+	if (nnow == 1)
+		return segment_same_row(set, now, before);
+	matched = palloc0(sizeof(bool) * nbefore);
+	for (int i = 0; i < nnow; i++)
+	{
+		int			j = 0;
+
+		while (j < nbefore && (matched[j] || !segment_same_row(set, &now[i], &before[j])))
+			j++;
+		if (j == nbefore)
+			return false;
+		matched[j] = true;
+	}
+	return true;
+}
+
+/*
+ * The difference between now and before: to the ledger, and as contributions.
+ * The ledger is written key by key, so rows that share one go and come together.
+ */
 static void
 book_difference(Firing *firing, Settling *item)
 {
@@ -1038,20 +1113,23 @@ book_difference(Firing *firing, Settling *item)
 	{
 		int			order = i == now->n ? 1 : j == before->n ? -1
 			: compare_row_keys(&now->rows[i], &before->rows[j], source);
-		Row		   *is = order <= 0 ? &now->rows[i++] : NULL;
-		Row		   *was = order >= 0 ? &before->rows[j++] : NULL;
+		int			nis = order <= 0 ? rows_of_key(source, now, i) : 0;
+		int			nwas = order >= 0 ? rows_of_key(source, before, j) : 0;
+		bool		same = same_rows(set, &now->rows[i], nis, &before->rows[j], nwas);
 
-		if (is != NULL && was != NULL && segment_same_row(set, is, was))
-			continue;
-		if (was != NULL)
+		for (int end = j + nwas; j < end; j++)
 		{
-			*segment_rows_add(&gone) = *was;
-			contribute(firing, source, -1, was);
+			if (same)
+				continue;
+			*segment_rows_add(&gone) = before->rows[j];
+			contribute(firing, source, -1, &before->rows[j]);
 		}
-		if (is != NULL)
+		for (int end = i + nis; i < end; i++)
 		{
-			*segment_rows_add(&come) = *is;
-			contribute(firing, source, 1, is);
+			if (same)
+				continue;
+			*segment_rows_add(&come) = now->rows[i];
+			contribute(firing, source, 1, &now->rows[i]);
 		}
 	}
 	write_ledger(set, source, &gone, &come);
@@ -1083,6 +1161,8 @@ begin_settling(Firing *firing, Settling *settling)
 			leave_once(&firing->touched[j], ledger_key_type(source));
 			follow_parent(firing, source, &firing->touched[j]);
 			lock_looked_up(firing, source, &firing->touched[j]);
+			if (is_watched(firing, source))
+				segment_keep_recomputation_out(source);
 			settling[n].source = source;
 			settling[n++].keys = &firing->touched[j];
 		}
@@ -1104,6 +1184,7 @@ settle_linked(Firing *firing)
 	int			n = begin_settling(firing, settling);
 	Values		bumped = {0};
 	Values		missing = {0};
+	bool		first = true;
 
 	if (n == 0)
 		return;
@@ -1116,6 +1197,9 @@ settle_linked(Firing *firing)
 		missing.n = 0;
 		for (int i = 0; i < n; i++)
 			read_settling(set, &settling[i], &missing, &bumped);
+		for (int i = 0; i < n && first; i++)
+			add_old_customers(firing, &settling[i], &missing, &bumped);
+		first = false;
 	} while (missing.n > 0);
 	for (int i = 0; i < n; i++)
 		book_difference(firing, &settling[i]);
@@ -1908,7 +1992,8 @@ take_changed_rows(Firing *firing, Work *work)
 
 /*
  * TRUNCATE of a partitioned table fires there and then for everything below it,
- * with nothing written between: once is enough.
+ * with nothing written between: once is enough.  Of the table itself, that is:
+ * what comes after a leaf's may be the same statement's or the next one's.
  */
 static struct
 {
@@ -1918,12 +2003,35 @@ static struct
 }			truncated;
 
 static bool
+is_whole(Work *work)
+{
+	return RelationGetRelid(work->trigger->tg_relation) == work->relid;
+}
+
+static bool
 is_truncated_already(Work *work)
 {
-	return OidIsValid(truncated.relid) && truncated.relid == work->relid &&
-		RelationGetRelid(work->trigger->tg_relation) != work->relid &&
+	return OidIsValid(truncated.relid) && truncated.relid == work->relid && !is_whole(work) &&
 		truncated.transaction == my_local_xid() &&
 		truncated.subtransaction == work->subtransaction;
+}
+
+/* tgtype of a trigger AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW */
+#define EVERY_ROW (TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE)
+
+/*
+ * Whether a row trigger that somebody has put there besides ours is to be passed
+ * over: everybody may execute the function.  Rows of a table that is no
+ * partition are seen by its statement triggers, those of a partition by the
+ * trigger that sees every row.
+ */
+static bool
+is_superfluous(TriggerData *data)
+{
+	return TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
+		(!data->tg_relation->rd_rel->relispartition ||
+		 data->tg_trigger->tgtype != EVERY_ROW || data->tg_trigger->tgnattr > 0 ||
+		 data->tg_trigger->tgqual != NULL);
 }
 
 /* What a statement changed is followed, or there is nothing to follow. */
@@ -1951,6 +2059,8 @@ follow(Work *work)
 				 errdetail("Its trigger \"%s\" calls segment._source_changed(), which serves attached tables only.",
 						   work->trigger->tg_trigger->tgname),
 				 errhint("Drop the trigger, or attach the table.")));
+	if (is_superfluous(work->trigger))
+		return;
 	if (!OidIsValid(work->set->facts))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -1968,7 +2078,7 @@ follow(Work *work)
 		source_truncated(&firing, name, role);
 		truncated.transaction = my_local_xid();
 		truncated.subtransaction = work->subtransaction;
-		truncated.relid = work->relid;
+		truncated.relid = is_whole(work) ? work->relid : InvalidOid;
 	}
 }
 

@@ -17,6 +17,7 @@
 #include "source.h"
 #include "standing.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -101,6 +102,7 @@ check_rows(SourceSet *set)
 	Identity	caller;
 
 	segment_become(set->owner, &caller);
+	segment_require_ladders();
 	if (segment_execute("SELECT l.code, l.figure FROM segment.ladders l"
 						" WHERE l.figure NOT IN ('amount_spent', 'amount_ordered', 'amount_returned',"
 						" 'number_of_orders', 'number_of_returns', 'items_bought', 'items_returned') LIMIT 1") > 0)
@@ -208,6 +210,26 @@ segment_rules_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* up to which command of which transaction the ranges were checked last */
+static LocalTransactionId checked_in = InvalidLocalTransactionId;
+static CommandId checked_at = InvalidCommandId;
+
+/*
+ * Where constraints are immediate the rows are checked before the statement's
+ * own trigger has moved the version: what was compiled before is not meant.
+ */
+static void
+compile_anew(SourceSet *set)
+{
+	Identity	caller;
+
+	if (checked_in == my_local_xid() && checked_at == GetCurrentCommandId(false))
+		return;					/* the statement's other rows */
+	segment_become(set->owner, &caller);
+	segment_ruleset_bump();
+	segment_resume(&caller);
+}
+
 /* At commit, or SET CONSTRAINTS: the ranges must be right. */
 Datum
 segment_rules_check(PG_FUNCTION_ARGS)
@@ -218,7 +240,12 @@ segment_rules_check(PG_FUNCTION_ARGS)
 	segment_connect(0);
 	set = segment_sources_acquire();
 	if (!segment_is_restored())
+	{
+		compile_anew(set);
 		check_ranges(segment_ruleset(set->owner));
+		checked_in = my_local_xid();
+		checked_at = GetCurrentCommandId(false);
+	}
 	segment_sources_release();
 	SPI_finish();
 	return PointerGetDatum(NULL);

@@ -52,6 +52,7 @@ typedef struct Inquiry
 	Tuplestorestate *rows;		/* preview() */
 	TupleDesc	desc;
 	List	   *members;		/* preview(): keys and figures of the batch */
+	struct Wanted *wanted;		/* preview(): values looked for */
 } Inquiry;
 
 /*
@@ -510,54 +511,86 @@ begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
 	return rows;
 }
 
-/*
- * A value that no customer has is mostly a mistake in writing it: told as such.
- */
-static void
-warn_of_unused_values(Inquiry *inquiry)
+/* values of one figure, each as a clause of its own, until some customer has it */
+typedef struct Wanted
 {
-	/* asked of each clause apart, over the shop as it is */
-	List	   *clauses = list_make1(inquiry->bound->root);
+	BoundFigure figure;			/* alone in its vector */
+	BoundFigure *vector[1];
+	BoundNode  *clauses;
+	bool	   *found;
+	int			n;
+	int			missing;
+} Wanted;
+
+static void
+look_for_values(Inquiry *inquiry, Datum key, const FigureValue *figures)
+{
+	Wanted	   *wanted = inquiry->wanted;
+	Bound		bound = {.nfigures = 1, .figures = wanted->vector};
+
+	for (int i = 0; i < wanted->n; i++)
+	{
+		bound.root = &wanted->clauses[i];
+		if (wanted->found[i] || !segment_condition_holds(&bound, figures, &inquiry->shop))
+			continue;
+		wanted->found[i] = true;
+		if (--wanted->missing == 0)
+			inquiry->limit = inquiry->found;	/* enough */
+	}
+}
+
+/* A value that no customer has is mostly a mistake in writing it: told as such. */
+static void
+warn_of_unused_values(Inquiry *inquiry, const BoundNode *node)
+{
+	Wanted		wanted = {.figure = *node->figure};
+	BoundNode	everybody = {.kind = CONDITION_TRUE};
+	Bound		bound = {.root = &everybody, .nfigures = 1, .figures = wanted.vector};
+	Inquiry		look = *inquiry;
 	ListCell   *cell;
 
-	for (int i = 0; i < list_length(clauses); i++)
+	wanted.figure.slot = 0;
+	wanted.vector[0] = &wanted.figure;
+	wanted.clauses = palloc0(sizeof(BoundNode) * list_length(node->values));
+	wanted.found = palloc0(sizeof(bool) * list_length(node->values));
+	foreach(cell, node->values)
 	{
-		BoundNode  *node = list_nth(clauses, i);
+		BoundNode  *clause = &wanted.clauses[wanted.n++];
 
-		foreach(cell, node->children)
-			clauses = lappend(clauses, lfirst(cell));
+		*clause = *node;
+		clause->kind = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_CONTAINS : CONDITION_COMPARE;
+		clause->detail = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_ONE : CONDITION_EQ;
+		clause->negated = false;
+		clause->figure = &wanted.figure;
+		clause->values = list_make1(lfirst(cell));
 	}
-	foreach(cell, clauses)
+	wanted.missing = wanted.n;
+	look.bound = &bound;
+	look.wanted = &wanted;
+	look.take = look_for_values;
+	look.limit = -1;
+	inquire(&look, NULL);
+	for (int i = 0; i < wanted.n; i++)
 	{
-		BoundNode  *node = lfirst(cell);
-		Inquiry		one = *inquiry;
-		Bound		bound = *inquiry->bound;
-		ListCell   *value;
-
-		if (node->figure == NULL || (node->type != VALUE_TEXT && node->type != VALUE_LIST) ||
-			(node->kind != CONDITION_COMPARE && node->kind != CONDITION_IN && node->kind != CONDITION_CONTAINS) ||
-			list_length(node->values) > 20)
-			continue;
-		foreach(value, node->values)
-		{
-			BoundNode	single = *node;
-
-			single.kind = node->type == VALUE_LIST ? CONDITION_CONTAINS : node->kind == CONDITION_CONTAINS ? CONDITION_CONTAINS : CONDITION_COMPARE;
-			single.detail = CONDITION_EQ;
-			single.negated = false;
-			single.values = list_make1(lfirst(value));
-			bound.root = &single;
-			one.bound = &bound;
-			one.take = NULL;
-			one.found = 0;
-			one.limit = 1;
-			inquire(&one, NULL);
-			if (one.found == 0)
-				ereport(WARNING,
-						(errmsg("no customer has %s '%s'", node->figure->text, ((BoundValue *) lfirst(value))->text),
-						 errhint("See how it is written in the shop's table.")));
-		}
+		if (!wanted.found[i])
+			ereport(WARNING,
+					(errmsg("no customer has %s '%s'", node->figure->text, ((BoundValue *) list_nth(node->values, i))->text),
+					 errhint("See how it is written in the shop's table.")));
 	}
+}
+
+/* Clauses that name values of a text or a list, wherever they stand. */
+static void
+warn_of_unused(Inquiry *inquiry, const BoundNode *node)
+{
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		warn_of_unused(inquiry, lfirst(cell));
+	if (node->figure != NULL && (node->type == VALUE_TEXT || node->type == VALUE_LIST) && node->values != NIL &&
+		(node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN || node->kind == CONDITION_CONTAINS))
+		warn_of_unused_values(inquiry, node);
 }
 
 Datum
@@ -581,7 +614,7 @@ segment_preview(PG_FUNCTION_ARGS)
 	inquiry.rows = rows;
 	inquiry.desc = desc;
 	inquiry.take = note_member;
-	warn_of_unused_values(&inquiry);
+	warn_of_unused(&inquiry, inquiry.bound->root);
 	inquire(&inquiry, put_members);
 	segment_sources_release();
 	SPI_finish();
@@ -686,8 +719,12 @@ segment_figures(PG_FUNCTION_ARGS)
 		if (word->type != VALUE_EVENT)
 			continue;
 		for (int j = 0; (field = segment_event_field(word->narrowing, j)) != NULL; j++)
+		{
+			const char *missing = segment_missing_feed(set, word);
+
 			put_figure(rows, desc, field->name, word->name, field->type, field->english, field->vietnamese,
-					   segment_missing_feed(set, word));
+					   missing ? missing : segment_missing_field(set, word->narrowing, field->name));
+		}
 		put_customs(set, rows, desc, word->narrowing, word->name);
 	}
 	put_customs(set, rows, desc, NARROW_NOT, NULL);

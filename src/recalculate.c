@@ -52,6 +52,7 @@ typedef struct Recomputation
 	TupleDesc	totals_desc;
 	Tuplestorestate *computed;	/* the same put together */
 	Tuplestorestate *differences;	/* verify(): rows to return */
+	Tuplestorestate *corrections;	/* in batches: what segment.left_out should say more or less */
 } Recomputation;
 
 #define TOTALS_COLUMNS 10
@@ -214,6 +215,37 @@ write_left_out(Recomputation *work, Source *source)
 				 source->id), NULL);
 }
 
+/*
+ * The same where only looking: note by how much segment.left_out is wrong.  Both
+ * sides are read with one snapshot, and what triggers write meanwhile is added
+ * up, so the correction holds whenever it is made.
+ */
+static void
+note_left_out(Recomputation *work, Source *source)
+{
+	run(work, work->set->owner,
+		psprintf("SELECT %1$d, d.row_key, d.reason, sum(d.n)::bigint FROM"
+				 " (SELECT n.row_key, n.reason, count(*) AS n FROM left_now n GROUP BY n.row_key, n.reason"
+				 " UNION ALL SELECT o.row_key, o.reason, -o.n FROM segment.left_out o WHERE o.source = %1$d) d"
+				 " GROUP BY d.row_key, d.reason HAVING sum(d.n) <> 0", source->id), work->corrections);
+}
+
+/* Whether what is left out of the sources is listed, too. */
+static bool
+lists_left_out(const Recomputation *work)
+{
+	return !work->customers && (work->writes || work->corrections != NULL);
+}
+
+static void
+list_left_out(Recomputation *work, Source *source)
+{
+	if (work->writes)
+		write_left_out(work, source);
+	else
+		note_left_out(work, source);
+}
+
 static TupleDesc
 left_now_desc(void)
 {
@@ -233,13 +265,13 @@ totals_of_rows(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("SELECT s.customer_id, %s FROM source_rows s WHERE s.reason IS NULL%s GROUP BY s.customer_id",
 				 figures_sql(source, "s.items"), only_asked(work, "s.customer_id")), work->totals);
-	if (!work->writes || work->customers)
+	if (!lists_left_out(work))
 		return;
 	left = tuplestore_begin_heap(false, false, work_mem);
 	run(work, work->set->owner,
 		"SELECT left(coalesce(s.key::text, ''), 200), left(s.reason, 200) FROM source_rows s WHERE s.reason IS NOT NULL", left);
 	segment_name_rows("left_now", left_now_desc(), left);
-	write_left_out(work, source);
+	list_left_out(work, source);
 	forget_rows("left_now", left);
 }
 
@@ -321,7 +353,7 @@ sum_direct(void *argument)
 				 source->role == ROLE_CUSTOMERS ? "" : " GROUP BY ",
 				 source->role == ROLE_CUSTOMERS ? "" : customer),
 		direct->totals);
-	if (work->writes && !work->customers && source->role != ROLE_CUSTOMERS)
+	if (lists_left_out(work) && source->role != ROLE_CUSTOMERS)
 		run(work, source->owner,
 			psprintf("SELECT left(%s, 200), left(%s, 200) FROM %s s"
 					 " WHERE s.counted AND NOT s.counts AND %s IS NOT NULL%s",
@@ -352,10 +384,10 @@ totals_of_direct(Recomputation *work, Source *source)
 	if (!source->may_raise || segment_try(sum_direct, &direct) == NULL)
 	{
 		append_totals(work, direct.totals);
-		if (work->writes && !work->customers)
+		if (lists_left_out(work))
 		{
 			segment_name_rows("left_now", left_now_desc(), direct.left);
-			write_left_out(work, source);
+			list_left_out(work, source);
 			SPI_unregister_relation("left_now");
 		}
 	}
@@ -408,9 +440,20 @@ name_parents(Recomputation *work, Source *parent, const char *condition)
 		LinkedWork	linked = {.work = work, .source = parent};
 		Tuplestorestate *rows = linked.rows = tuplestore_begin_heap(false, false, work_mem);
 
+		Datum		customers = work->customers;
+
+		/* where a key repeats, the rows of others say whose it is */
+		if (parent->key_may_repeat)
+			work->customers = (Datum) 0;
 		join_linked(&linked);
+		work->customers = customers;
 		segment_name_rows("parent_rows", rows_desc(set, parent, false), rows);
-		run(work, set->owner, "SELECT r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL", parents);
+		run(work, set->owner,
+			psprintf("SELECT p.key, p.customer_id FROM (SELECT %s r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL%s) p"
+					 " WHERE true%s",
+					 parent->key_may_repeat ? "DISTINCT ON (r.key)" : "",
+					 parent->key_may_repeat ? psprintf(" ORDER BY r.key, r.customer_id%s", set->key_order) : "",
+					 only_asked(work, "p.customer_id")), parents);
 		forget_rows("parent_rows", rows);
 	}
 	else
@@ -483,7 +526,9 @@ join_linked(void *argument)
 	else if (by_parent && (work->customers || parent->parent >= 0))
 	{
 		/* rows of the parent first: those of the customers asked for, or linked themselves */
-		parents = name_parents(work, parent, "o.customer = ANY ($1)");
+		parents = name_parents(work, parent, parent->key_may_repeat
+							   ? psprintf("o.key IN (SELECT m.key FROM %s m WHERE m.counts AND m.customer = ANY ($1))", parent->mapping_sql)
+							   : "o.customer = ANY ($1)");
 		if (work->customers)
 			asked = psprintf(" AND (s.%s IN (SELECT p.key FROM parents p)%s)",
 							 segment_field_column(source->role, FIELD_PARENT_KEY),
@@ -535,12 +580,38 @@ read_linked_rows(Recomputation *work, Source *source, Tuplestorestate *rows, Tup
 		put_row(work, source, rows, desc, &read.rows[i]);
 }
 
+/*
+ * The same where a key may repeat: keys of which the rows are not those that
+ * count now are written anew.
+ */
+static void
+write_repeating_ledger(Recomputation *work, Source *source)
+{
+	const char *stored = psprintf("SELECT c.key, c.customer_id, c.amount, c.at, c.items FROM segment.counted_%d c WHERE true%s",
+								  source->id, only_asked(work, "c.customer_id"));
+	const char *counted = psprintf("SELECT s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s WHERE s.reason IS NULL%s",
+								   only_asked(work, "s.customer_id"));
+
+	run(work, work->set->owner,
+		psprintf("DELETE FROM segment.counted_%1$d c WHERE c.key IN (SELECT d.key FROM ((%2$s EXCEPT ALL %3$s)"
+				 " UNION ALL (%3$s EXCEPT ALL %2$s)) d)%4$s",
+				 source->id, stored, counted, only_asked(work, "c.customer_id")), NULL);
+	run(work, work->set->owner,
+		psprintf("INSERT INTO segment.counted_%1$d (key, customer_id, amount, at, items) %3$s"
+				 " AND s.key NOT IN (SELECT k.key FROM (%2$s) k)", source->id, stored, counted), NULL);
+}
+
 /* Make the ledger of a linked source say what its rows count for now. */
 static void
 write_ledger(Recomputation *work, Source *source)
 {
 	const char *asked = only_asked(work, "c.customer_id");
 
+	if (source->key_may_repeat && !source->grouped)
+	{
+		write_repeating_ledger(work, source);
+		return;
+	}
 	run(work, work->set->owner,
 		psprintf("DELETE FROM segment.counted_%d c WHERE NOT EXISTS (SELECT FROM source_rows s"
 				 " WHERE s.reason IS NULL AND s.key = c.key AND s.customer_id = c.customer_id"
@@ -563,8 +634,10 @@ compare_ledger(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("SELECT coalesce(c.customer_id, s.customer_id), %2$s || coalesce(c.key, s.key)::text,"
 				 " c.%1$s::text, s.%1$s::text"
-				 " FROM segment.counted_%3$d c FULL JOIN (SELECT * FROM source_rows r WHERE r.reason IS NULL) s"
-				 " ON s.key = c.key"
+				 " FROM (SELECT *, row_number() OVER (PARTITION BY k.key ORDER BY k.customer_id, k.amount, k.at, k.items) AS n"
+				 " FROM segment.counted_%3$d k) c"
+				 " FULL JOIN (SELECT *, row_number() OVER (PARTITION BY r.key ORDER BY r.customer_id, r.amount, r.at, r.items) AS n"
+				 " FROM source_rows r WHERE r.reason IS NULL) s ON s.key = c.key AND s.n = c.n"
 				 " WHERE (c.customer_id, c.amount, c.at, c.items) IS DISTINCT FROM (s.customer_id, s.amount, s.at, s.items)",
 				 segment_is_lines(source->role) ? "items" : "amount",
 				 quote_literal_cstr(psprintf(source->grouped ? "rows of %s that name " : "row of %s with key ", source->name)),
@@ -810,6 +883,17 @@ caller_writes(void)
 }
 
 /*
+ * Whether the client's statement calls us itself; a statement of a function that
+ * it calls is not among what the portal runs.
+ */
+static bool
+is_called_directly(void)
+{
+	return ActivePortal != NULL && ActivePortal->queryDesc != NULL && ActiveSnapshotSet() &&
+		GetActiveSnapshot() == ActivePortal->queryDesc->snapshot;
+}
+
+/*
  * A statement that is not finished has changed rows whose deltas are still to
  * come; they would be added to a recomputation that has seen them already.
  * One that only reads, such as the keys to recalculate, is welcome.
@@ -817,7 +901,9 @@ caller_writes(void)
 void
 segment_refuse_in_use(SourceSet *set, const char *doing)
 {
-	if (!caller_writes())
+	bool		writes = caller_writes();
+
+	if (!writes && is_called_directly())
 		return;
 	for (int i = 0; i < set->nsources; i++)
 	{
@@ -826,7 +912,9 @@ segment_refuse_in_use(SourceSet *set, const char *doing)
 			Oid			relid = j < 0 ? set->sources[i].relid : set->sources[i].links[j].relid;
 			Relation	relation = table_open(relid, AccessShareLock);
 
-			CheckTableNotInUse(relation, doing);
+			/* what statement of a function calls us is not known: one that may have written */
+			if (writes || CheckRelationLockedByMe(relation, RowExclusiveLock, true))
+				CheckTableNotInUse(relation, doing);
 			table_close(relation, NoLock);
 		}
 	}
@@ -965,6 +1053,23 @@ declare_exact(SourceSet *set, Datum marks, int filled)
 }
 
 /*
+ * Ids of transactions that a restore has brought here are those of another
+ * server: one that is still to come here would keep its customer from ever
+ * being stale.  Those that are past are older than any mark from now on.
+ */
+static void
+forget_checks(SourceSet *set)
+{
+	Identity	caller;
+
+	if (set->is_here)
+		return;
+	segment_become(set->owner, &caller);
+	segment_execute("UPDATE segment.facts f SET checked = NULL WHERE f.checked >= pg_snapshot_xmin(pg_current_snapshot())");
+	segment_resume(&caller);
+}
+
+/*
  * State that a restore has brought here becomes this database's own.  The
  * caller keeps everyone out who judges; see segment_stand_aside().
  */
@@ -988,9 +1093,13 @@ require_valid_rules(SourceSet *set)
 	StringInfoData what,
 				detail,
 				hint;
+	Identity	caller;
 
 	if (set->is_here)
 		return;
+	segment_become(set->owner, &caller);
+	segment_require_ladders();
+	segment_resume(&caller);
 	initStringInfo(&what);
 	initStringInfo(&detail);
 	initStringInfo(&hint);
@@ -1024,6 +1133,7 @@ segment_recalculate(PG_FUNCTION_ARGS)
 	require_valid_rules(set);
 	marks = read_stale_marks(set, CurrentMemoryContext);
 	n = segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
+	forget_checks(set);
 	adopt_state(set);
 	declare_exact(set, marks, is_filling(set) ? set->newest : 0);
 	segment_sources_release();
@@ -1042,6 +1152,7 @@ bump_customers(SourceSet *set, Datum customers)
 {
 	Identity	caller;
 
+	segment_recompute_alone(set);
 	segment_become(set->owner, &caller);
 	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id, filled, checked)"
 								  " SELECT DISTINCT k.k%1$s, %3$d, pg_snapshot_xmin(pg_current_snapshot())"
@@ -1049,6 +1160,24 @@ bump_customers(SourceSet *set, Datum customers)
 								  " ON CONFLICT (customer_id) DO UPDATE SET version = f.version + 1,"
 								  " filled = excluded.filled, checked = excluded.checked",
 								  set->key_order, not_anonymous(set, "k.k"), set->newest),
+						 1, &set->key_array_type, &customers, NULL, false, NULL, NULL);
+	segment_resume(&caller);
+}
+
+/*
+ * A customer computed while rows can come unseen (a trigger is switched off, a
+ * partition is foreign) may be wrong again at once, and stays stale.  Asked
+ * after bump_customers(): what becomes amiss later is marked by a transaction
+ * that the rows do not say was seen.
+ */
+static void
+leave_stale_where_faulty(SourceSet *set, Datum customers)
+{
+	Identity	caller;
+
+	segment_become(set->owner, &caller);
+	segment_execute_with("UPDATE segment.facts f SET checked = NULL WHERE f.customer_id = ANY ($1)"
+						 " AND EXISTS (SELECT FROM segment.stale_marks) AND EXISTS (SELECT FROM segment._shape_faults())",
 						 1, &set->key_array_type, &customers, NULL, false, NULL, NULL);
 	segment_resume(&caller);
 }
@@ -1069,6 +1198,7 @@ segment_recalculate_customers(PG_FUNCTION_ARGS)
 	require_customers(set);
 	segment_refuse_in_use(set, "recalculate");
 	bump_customers(set, customers);
+	leave_stale_where_faulty(set, customers);
 	set = reacquire(set);
 	n = segment_recompute(set, customers, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
@@ -1087,11 +1217,122 @@ typedef struct Batches
 	Datum		marks;
 	Datum	   *missing;		/* keys that sources name and that have no facts row */
 	int			nmissing;
+	List	   *unlisted;		/* of Unlisted: linked rows to look at again at the end */
 	TimestampTz start;
 	int64		total;
 	int64		done;
 	uint64		wrong;
 } Batches;
+
+/* a row of a linked source that segment.left_out may be wrong about */
+typedef struct Unlisted
+{
+	int			source;
+	char	   *row_key;
+} Unlisted;
+
+static TupleDesc
+corrections_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(4);
+
+	TupleDescInitEntry(desc, 1, "source", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "row_key", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 3, "reason", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 4, "n", INT8OID, -1, 0);
+	return desc;
+}
+
+/*
+ * Correct what segment.left_out says.  Of rows that mean something by themselves
+ * it is a sum, to which the difference is added; what it says of linked rows is
+ * written anew by whoever looks at them, so those are left to the end.
+ */
+static void
+correct_left_out(Batches *batches, Recomputation *work)
+{
+	SourceSet  *set = batches->set;
+	StringInfoData linked;
+	MemoryContext before;
+
+	initStringInfo(&linked);
+	appendStringInfoString(&linked, "'{");
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].linked)
+			appendStringInfo(&linked, "%s%d", linked.len > 2 ? "," : "", set->sources[i].id);
+	}
+	appendStringInfoString(&linked, "}'::integer[]");
+	segment_name_rows("corrections", corrections_desc(), work->corrections);
+	work->writes = true;
+	run(work, set->owner,
+		psprintf("INSERT INTO segment.left_out AS o (source, row_key, reason, n)"
+				 " SELECT c.source, c.row_key, c.reason, c.n FROM corrections c WHERE c.source <> ALL (%s)"
+				 " ORDER BY 1, 2, 3 ON CONFLICT (source, row_key, reason) DO UPDATE SET n = o.n + excluded.n", linked.data), NULL);
+	run(work, set->owner, "DELETE FROM segment.left_out o USING corrections c WHERE o.source = c.source"
+		" AND o.row_key = c.row_key AND o.reason = c.reason AND o.n = 0", NULL);
+	run(work, set->owner,
+		psprintf("SELECT DISTINCT c.source, c.row_key FROM corrections c WHERE c.source = ANY (%s) AND c.row_key <> ''", linked.data), NULL);
+	before = MemoryContextSwitchTo(batches->context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Unlisted   *row = palloc(sizeof(Unlisted));
+
+		row->source = atoi(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		row->row_key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		batches->unlisted = lappend(batches->unlisted, row);
+	}
+	MemoryContextSwitchTo(before);
+	forget_rows("corrections", work->corrections);
+}
+
+/* Look at one linked row again, and list it if it is left out. */
+static void
+list_again(SourceSet *set, Source *source, const char *row_key)
+{
+	Oid			type = getBaseType(source->fields[segment_ledger_field(source)].type);
+	Oid			input;
+	Oid			ioparam;
+	Datum		key;
+	Rows		rows = {0};
+	Oid			types[3] = {INT4OID, TEXTOID, TEXTOID};
+	Datum		values[3] = {Int32GetDatum(source->id), CStringGetTextDatum(row_key)};
+	Identity	caller;
+
+	getTypeInputInfo(type, &input, &ioparam);
+	key = OidInputFunctionCall(input, unconstify(char *, row_key), ioparam, -1);
+	segment_read_linked(set, source, &key, 1, &rows);
+	segment_become(set->owner, &caller);
+	segment_execute_with("DELETE FROM segment.left_out WHERE source = $1 AND row_key = $2",
+						 2, types, values, NULL, false, NULL, NULL);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].left_out == NULL)
+			continue;
+		values[2] = CStringGetTextDatum(segment_clip(rows.rows[i].left_out));
+		segment_execute_with("INSERT INTO segment.left_out AS o (source, row_key, reason, n) VALUES ($1, $2, $3, 1)"
+							 " ON CONFLICT (source, row_key, reason) DO UPDATE SET n = o.n + 1",
+							 3, types, values, NULL, false, NULL, NULL);
+	}
+	segment_resume(&caller);
+}
+
+/* The linked rows found at the start; whoever looks at such rows is kept out meanwhile. */
+static void
+list_unlisted(Batches *batches)
+{
+	ListCell   *cell;
+
+	foreach(cell, batches->unlisted)
+	{
+		Unlisted   *row = lfirst(cell);
+		Source	   *source = segment_source_by_id(batches->set, row->source);
+
+		CHECK_FOR_INTERRUPTS();
+		if (source != NULL && source->linked && strlen(row->row_key) < 200)
+			list_again(batches->set, source, row->row_key);
+	}
+}
 
 /* Keys that any source names and that have no facts row: found without a lock. */
 static void
@@ -1104,6 +1345,7 @@ find_missing_customers(Batches *batches)
 
 	begin_recomputation(&work, set, (Datum) 0, false);
 	work.differences = tuplestore_begin_heap(false, false, work_mem);
+	work.corrections = tuplestore_begin_heap(true, false, work_mem);
 	for (int i = 0; i < set->nsources; i++)
 		totals_of_source(&work, &set->sources[i]);
 	compute(&work);
@@ -1124,6 +1366,7 @@ find_missing_customers(Batches *batches)
 	MemoryContextSwitchTo(before);
 	forget_rows("computed", work.computed);
 	tuplestore_end(work.differences);
+	correct_left_out(batches, &work);
 }
 
 /* "AND the customer is still to be done" */
@@ -1183,12 +1426,14 @@ count_to_do(Batches *batches)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* Commit what was done, and go on with what is attached then. */
+/* Commit what was done, and go on with what is attached then, and without what was allocated. */
 static void
 next_transaction(Batches *batches)
 {
 	segment_sources_release();
 	SPI_commit();
+	SPI_finish();
+	segment_connect(SPI_OPT_NONATOMIC);
 	keep_detach_out();
 	batches->set = segment_sources_acquire();
 	require_customers(batches->set);
@@ -1201,6 +1446,7 @@ recalculate_batch(Batches *batches, Datum batch, int n)
 	double		elapsed;
 
 	bump_customers(batches->set, batch);
+	leave_stale_where_faulty(batches->set, batch);
 	batches->set = reacquire(batches->set);
 	batches->wrong += segment_recompute(batches->set, batch, batches->filled > 0 ? CAUSE_ATTACH : CAUSE_RECALCULATION, NULL);
 	next_transaction(batches);
@@ -1266,7 +1512,7 @@ recalculate_present(Batches *batches)
 static void
 finish_batches(Batches *batches)
 {
-	if (batches->filled > 0)
+	if (batches->filled > 0 || batches->unlisted != NIL)
 	{
 		Datum		batch;
 		int			n;
@@ -1277,9 +1523,10 @@ finish_batches(Batches *batches)
 		segment_lock_facts();
 		batches->set = segment_sources_acquire();
 		require_customers(batches->set);
+		list_unlisted(batches);
 		batches->size = INT_MAX;
 		batches->resumed = false;
-		if (next_batch(batches, true, (Datum) 0, &batch, &n))
+		if (batches->filled > 0 && next_batch(batches, true, (Datum) 0, &batch, &n))
 		{
 			bump_customers(batches->set, batch);
 			batches->wrong += segment_recompute(batches->set, batch, CAUSE_ATTACH, NULL);
@@ -1294,6 +1541,8 @@ adopt_as_stale(Batches *batches)
 {
 	if (batches->set->is_here)
 		return;
+	forget_checks(batches->set);	/* may take a while, so it is done before the lock */
+	next_transaction(batches);
 	segment_lock_facts();
 	batches->set = reacquire(batches->set);
 	require_valid_rules(batches->set);

@@ -556,12 +556,15 @@ try_fetch(Fetch *fetch, Datum *keys, int n)
 	return error == NULL ? NULL : raised(error);
 }
 
-static char *
-value_text(Oid type, Datum value)
+/* A key as text, the same for all values that are equal: 1 and 1.0. */
+char *
+segment_value_text(Oid type, Datum value)
 {
 	Oid			output;
 	bool		varlena;
 
+	if (getBaseType(type) == NUMERICOID)
+		value = DirectFunctionCall1(numeric_trim_scale, value);
 	getTypeOutputInfo(type, &output, &varlena);
 	return OidOutputFunctionCall(output, value);
 }
@@ -607,7 +610,7 @@ take_parents(SourceSet *set, Source *parent, Parents *list)
 		Parent	   *item = &list->parents[list->n++];
 
 		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
-		item->key = value_text(parent->fields[FIELD_KEY].type, values[0]);
+		item->key = segment_value_text(parent->fields[FIELD_KEY].type, values[0]);
 		item->has_customer = !nulls[1];
 		if (!nulls[1])
 			item->customer = segment_copy_customer(set, values[1]);
@@ -642,11 +645,24 @@ parent_keys(Source *source, Source *parent, Datum *keys, int *n)
 	return converted;
 }
 
-/* Rows of a parent that itself names rows of another source: returns of return lines. */
+static int
+compare_parents_and_customers(const void *a, const void *b, void *set)
+{
+	int			order = compare_parents(a, b);
+
+	return order != 0 ? order
+		: segment_compare_customers(set, ((const Parent *) a)->customer, ((const Parent *) b)->customer);
+}
+
+/*
+ * Rows of a parent that itself names rows of another source: returns of return
+ * lines.  Where a key repeats, the least of their customers stands for it.
+ */
 static void
 read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Parents *list)
 {
 	Rows		rows = {0};
+	int			n = 0;
 
 	segment_read_linked(set, parent, keys, nkeys, &rows);
 	add_parents(list, rows.n);
@@ -658,6 +674,15 @@ read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Pare
 		list->parents[list->n].has_customer = true;
 		list->parents[list->n++].customer = rows.rows[i].customer;
 	}
+	if (!parent->key_may_repeat || list->n < 2)
+		return;
+	qsort_arg(list->parents, list->n, sizeof(Parent), compare_parents_and_customers, set);
+	for (int i = 0; i < list->n; i++)
+	{
+		if (i == 0 || compare_parents(&list->parents[n - 1], &list->parents[i]) != 0)
+			list->parents[n++] = list->parents[i];
+	}
+	list->n = n;
 }
 
 /*
@@ -733,7 +758,7 @@ apply_parents(SourceSet *set, Source *source, Rows *rows)
 
 		if (!row->has_parent_key)
 			continue;
-		wanted.key = value_text(source->fields[FIELD_PARENT_KEY].type, row->parent_key);
+		wanted.key = segment_value_text(source->fields[FIELD_PARENT_KEY].type, row->parent_key);
 		found = parents.n == 0 ? NULL
 			: bsearch(&wanted, parents.parents, parents.n, sizeof(Parent), compare_parents);
 		if (found == NULL)
@@ -805,4 +830,49 @@ segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows
 				row->left_out = NULL;
 		}
 	}
+}
+
+static void
+old_customers_work(void *argument)
+{
+	Source	   *source = argument;
+	Identity	caller;
+
+	segment_become_merchant(source->owner, NULL, &caller);
+	segment_fetch(segment_merchant_plan(&source->plans[PLAN_READ_OLD_CUSTOMERS], source->old_customers_sql, 0, NULL),
+				  NULL, NULL);
+	segment_resume(&caller);
+}
+
+/*
+ * For whom rows "old_rows" of a linked source may have counted before the
+ * statement, as far as other tables say so now; false where that raises.
+ */
+bool
+segment_read_old_customers(SourceSet *set, Source *source, Rows *rows)
+{
+	SPITupleTable *table;
+
+	if (segment_try(old_customers_work, source) != NULL)
+		return false;
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2];
+		Row		   *row = segment_rows_add(rows);
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		row->counts = true;
+		row->has_customer = !nulls[0];
+		if (row->has_customer)
+			row->customer = segment_copy_customer(set, values[0]);
+		row->has_parent_key = !nulls[1];
+		if (row->has_parent_key)
+			row->parent_key = copy_value(values[1], source->fields[FIELD_PARENT_KEY].type);
+	}
+	SPI_freetuptable(table);
+	if (source->parent >= 0)
+		apply_parents(set, source, rows);
+	return true;
 }

@@ -53,10 +53,12 @@ extern bool segment_same_row(SourceSet *set, const Row *a, const Row *b);
 extern char *segment_clip(const char *text);
 extern Numeric segment_items(const Row *row);
 extern const char *segment_reason_sql(Source *source);
+extern char *segment_value_text(Oid type, Datum value);
 extern char *segment_key_text(Source *source, const Row *row);
 extern void segment_scan_direct(SourceSet *set, Source *source, Datum customers, bool read_only,
 								void (*take) (const Row *row, void *argument), void *argument);
 extern void segment_read_linked(SourceSet *set, Source *source, Datum *keys, int nkeys, Rows *rows);
+extern bool segment_read_old_customers(SourceSet *set, Source *source, Rows *rows);
 extern char *segment_parents_sql(SourceSet *set, Source *parent, const char *condition);
 extern ArrayType *segment_array(Oid type, Datum *values, const bool *nulls, int n);
 

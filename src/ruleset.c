@@ -221,6 +221,21 @@ segment_ruleset_bump(void)
 	segment_execute("UPDATE segment.ruleset SET version = pg_catalog.nextval('segment.rule_id')");
 }
 
+/* Every tier must be one of a ladder that there is.  Must run inside SPI, as owner. */
+void
+segment_require_ladders(void)
+{
+	if (segment_execute_latest("SELECT t.code, t.ladder FROM segment.tiers t"
+							   " WHERE NOT EXISTS (SELECT FROM segment.ladders l WHERE l.code = t.ladder)"
+							   " ORDER BY t.ladder, t.min_value, t.id LIMIT 1") > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("tier \"%s\" stands on ladder \"%s\", which does not exist",
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)),
+				 errhint("Insert a ladder before its tiers, and delete its tiers before it.")));
+}
+
 static char *
 numeric_text(Numeric value)
 {

@@ -10,6 +10,7 @@
 
 extern const Ruleset *segment_ruleset(Oid owner);
 extern void segment_ruleset_bump(void);
+extern void segment_require_ladders(void);
 extern const Ladder *segment_ruleset_fault(const Ruleset *ruleset, StringInfo what,
 										   StringInfo detail, StringInfo hint);
 

@@ -6,6 +6,7 @@
  *
  *		segment.c			module, server settings
  *		attach.c			attach and detach tables
+ *		preview.c			conditions asked of a shop
  *		ladder.c			what the merchant decides: validation, re-ranking
  *		ddl.c				DDL on attached tables: partitions that come and go
  *		fact.c				triggers: what a statement changes
@@ -13,12 +14,16 @@
  *		standing.c			write standings, log changes
  *		row.c				what one row of an attached table means
  *		stale.c				sources whose state may be wrong
+ *		condition_eval.c	whether a condition holds: pure;  condition_sql.c  its defining SQL
+ *		bind.c				names of a condition looked up in a shop
  *		source.c			attached tables: mapping, generated SQL
  *		ruleset.c			ladders compiled;  classify.c  pure judgement
+ *		vocabulary.c		names of the condition language: type, what each needs
  *		condition.c, condition_gram.y, condition_scan.l, condition_json.c
  *							the condition language
  *		configuration.c		settings of the shop
- *		calendar.c			shop days: pure;  text_fold.c  how texts compare: pure
+ *		calendar.c			shop days: pure;  points.c  ledgers of points: pure
+ *		text_fold.c			how texts compare: pure
  *		saved_plan.c		SPI plans and identities
  */
 #ifndef SEGMENT_H
@@ -57,6 +62,13 @@
 #define my_local_xid() (MyProc->vxid.lxid)
 #else
 #define my_local_xid() (MyProc->lxid)
+#endif
+
+/* what a trigger's rows hold in such columns is undefined */
+#if PG_VERSION_NUM >= 180000
+#define is_virtual_column(relid, attno) (get_attgenerated(relid, attno) == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define is_virtual_column(relid, attno) false
 #endif
 
 /* what a table is to the shop */

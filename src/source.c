@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_constraint.h"
@@ -31,6 +32,7 @@
 #include "saved_plan.h"
 #include "source.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -340,6 +342,18 @@ values_sql(Link *link)
 	return psprintf("ARRAY[%s]", link->outer_sql);
 }
 
+/* The same as texts, those of equal values alike: see segment_value_text(). */
+static char *
+value_texts_sql(Link *link)
+{
+	Oid			type = link->via != NULL ? get_atttype(link->via->relid, link->via_attno) : link->type;
+
+	if (getBaseType(type) == NUMERICOID)
+		return psprintf("ARRAY(SELECT pg_catalog.trim_scale(u.u) FROM pg_catalog.unnest(%s) AS u(u))::pg_catalog.text[]",
+						values_sql(link));
+	return psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+}
+
 /* The link is complete: make its SQL. */
 static void
 make_traceable(Link *link, Source *source)
@@ -349,7 +363,7 @@ make_traceable(Link *link, Source *source)
 		return;
 	link->traceable = true;
 	link->rows_sql = rows_sql(source, link, "$1");
-	link->values_sql = psprintf("(%s)::pg_catalog.text[]", values_sql(link));
+	link->values_sql = value_texts_sql(link);
 }
 
 /* The clauses that every row must satisfy: WHERE and the ON of inner joins. */
@@ -397,7 +411,7 @@ trace_by_clause(LinkSearch *search, Link **links, Index rti, OpExpr *clause, int
 	Node	   *column = strip_relabel(other);
 	LevelSearch levels = {.outermost = search->depth, .depth = 0};
 
-	if (!is_column_of(mine, rti))
+	if (!is_column_of(mine, rti) || is_virtual_column(link->relid, ((Var *) mine)->varattno))
 		return;
 	link->attno = ((Var *) mine)->varattno;
 	link->type = exprType(mine);
@@ -556,6 +570,41 @@ mentions(List *links, Oid relid)
 }
 
 /*
+ * What a trigger's rows hold in virtual generated columns is undefined: their
+ * expressions take their place.
+ */
+static void
+expand_virtual_columns(Source *source, Query *mapping)
+{
+#if PG_VERSION_NUM >= 180000
+	Relation	relation = table_open(source->relid, AccessShareLock);
+
+	mapping->targetList = (List *) expand_generated_columns_in_expr((Node *) mapping->targetList, relation, 1);
+	table_close(relation, AccessShareLock);
+#endif
+}
+
+static char *
+field_of_old_rows(Source *source, SourceField field, const char *type)
+{
+	return source->fields[field].mapped
+		? psprintf("(%s)::%s", deparse_expression((Node *) source->fields[field].expr,
+												  deparse_context_for("t", source->relid), true, false), type)
+		: psprintf("NULL::%s", type);
+}
+
+/* Of rows as they were: the customer, and the row of the parent that they named. */
+static char *
+old_customers_sql(SourceSet *set, Source *source)
+{
+	Oid			parent_key = source->fields[FIELD_PARENT_KEY].type;
+
+	return psprintf("SELECT %s, %s FROM old_rows t", field_of_old_rows(source, FIELD_CUSTOMER, set->key_type_name),
+					field_of_old_rows(source, FIELD_PARENT_KEY,
+									  format_type_be_qualified(OidIsValid(parent_key) ? parent_key : TEXTOID)));
+}
+
+/*
  * Take the mapping apart: expressions of the fields, and what they read.  False
  * where the view is gone: it is being detached, and will be read without.
  */
@@ -594,6 +643,7 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	}
 	if (table_rti != 1)
 		ChangeVarNodes((Node *) mapping->targetList, table_rti, 1, 0);
+	expand_virtual_columns(source, mapping);
 
 	source->columns = palloc(sizeof(SourceColumn) * list_length(mapping->targetList));
 	foreach(cell, mapping->targetList)
@@ -642,6 +692,8 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 			search.links = lappend(search.links, parent_link(set, source));
 	}
 	find_links_walker((Node *) mapping->targetList, &search);
+	if (OidIsValid(set->key_type) && source->role != ROLE_CUSTOMERS)
+		source->old_customers_sql = old_customers_sql(set, source);
 
 	deconstruct_array(watch, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
 					  &watched, NULL, &nwatched);
@@ -1200,6 +1252,39 @@ void
 segment_lock_rules(void)
 {
 	segment_lock_bounded(get_relname_relid("ruleset", get_namespace_oid("segment", false)));
+}
+
+/*
+ * Customers may be computed again, some at a time, while their sales go on: both
+ * write the customer's facts row first, so one waits for the other.  Where a
+ * table that is looked up changes, whose a row was before tells the ledger alone;
+ * while that does not know the row, because its source is being filled or was
+ * changed unseen, the two would miss each other.  So who changes such a table
+ * keeps recomputation out until the end of the transaction, and the other way
+ * round.
+ */
+void
+segment_keep_recomputation_out(Source *source)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, source->id, UNKNOWN_ROWS_DOOR, LINK_DOOR_CLASS);
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+}
+
+/* The other side: before customers are computed again, and before their facts rows are written. */
+void
+segment_recompute_alone(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		LOCKTAG		tag;
+
+		if (!set->sources[i].linked)
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, set->sources[i].id, UNKNOWN_ROWS_DOOR, LINK_DOOR_CLASS);
+		(void) LockAcquire(&tag, ShareLock, false, false);
+	}
 }
 
 /*

@@ -56,6 +56,12 @@ typedef struct Link
 	SPIPlanPtr	rows_plan;
 } Link;
 
+/* keeps our advisory locks apart from pg_advisory_lock() */
+#define LINK_DOOR_CLASS 0x5E67
+
+/* of advisory locks on a linked source: those who change what its rows mean, and recomputations */
+#define UNKNOWN_ROWS_DOOR 2
+
 /* plans of one source, made when first needed (fact.c) */
 typedef enum SourcePlan
 {
@@ -63,6 +69,7 @@ typedef enum SourcePlan
 	PLAN_READ_PARENTS,
 	PLAN_READ_LINKS,
 	PLAN_READ_OLD_LINKS,
+	PLAN_READ_OLD_CUSTOMERS,
 	PLAN_LEDGER_READ,
 	PLAN_LEDGER_DELETE,
 	PLAN_LEDGER_INSERT,
@@ -117,6 +124,7 @@ typedef struct Source
 	bool		filling;		/* attached with fill => false, not everyone is filled yet */
 	bool		may_raise;		/* an expression over the row may raise */
 	int			parent;			/* index of the source that its rows name, or -1 */
+	char	   *old_customers_sql;	/* linked: customer, key of the parent of rows "old_rows" */
 	int			nlinks;
 	Link	   *links;
 	SPIPlanPtr	plans[SOURCE_PLANS];
@@ -174,6 +182,8 @@ extern void segment_stand_aside(void);
 extern void segment_lock_bounded(Oid relid);
 extern void segment_lock_facts(void);
 extern void segment_lock_rules(void);
+extern void segment_keep_recomputation_out(Source *source);
+extern void segment_recompute_alone(SourceSet *set);
 extern void segment_require_read_committed(const char *doing);
 extern void segment_mark_stale(SourceSet *set, int source, const char *reason);
 

@@ -62,6 +62,16 @@ static const Word words[] = {
 	{WORD_OF_ORDER, "order.channel", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_OF_ORDER, "order.at", VALUE_DATE, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_OF_ORDER, "order.products", VALUE_LIST, NARROW_NOT, 0, NULL, NULL, NULL},
+	/* Shopify's, for which there is no rule here but a column may be mapped; numbers are ids */
+	{WORD_SHOPIFY_COLUMN, "abandoned_checkout_date", VALUE_DATE, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "companies", VALUE_NUMBER, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "created_by_app_id", VALUE_NUMBER, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "customer_account_status", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "customer_language", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "email_subscription_status", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "last_abandoned_order_date", VALUE_DATE, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "product_subscription_status", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY_COLUMN, "sms_subscription_status", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
 	/* Shopify's, which only its own platform can feed */
 	{WORD_SHOPIFY, "shopify_email.bounced", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "shopify_email.clicked", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
@@ -69,8 +79,10 @@ static const Word words[] = {
 	{WORD_SHOPIFY, "shopify_email.marked_as_spam", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "shopify_email.opened", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "shopify_email.unsubscribed", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
-	{WORD_SHOPIFY, "storefront_event.product_viewed", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY, "storefront.collection_viewed", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY, "storefront.product_viewed", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "storefront_event.collection_viewed", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
+	{WORD_SHOPIFY, "storefront_event.product_viewed", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "predicted_spend_tier", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "rfm_group", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL},
 	{WORD_SHOPIFY, "customer_within_distance", VALUE_EVENT, NARROW_NOT, 0, NULL, NULL, NULL},
@@ -204,7 +216,7 @@ segment_nearest(const char *wanted, const char *const *names, int n)
 {
 	const char *nearest = NULL;
 	int			length = (int) strlen(wanted);
-	int			best = Min(length / 2, 4) + 1;
+	int			best = Min((length + 1) / 3, 4) + 1;
 
 	if (length > 255)			/* more than the server compares */
 		return NULL;

@@ -63,7 +63,8 @@ typedef enum WordId
 	WORD_POINTS_EARNED,
 	WORD_OF_ORDER,				/* order.amount and its like: in promotions only */
 	WORD_CUSTOM,				/* a column of the merchant's own */
-	WORD_SHOPIFY				/* known, and never to be had here */
+	WORD_SHOPIFY_COLUMN,		/* Shopify's, fed by a column of the merchant's own of that name */
+	WORD_SHOPIFY				/* Shopify's, which no table of a shop can feed */
 } WordId;
 
 /* what a name may have in parentheses */

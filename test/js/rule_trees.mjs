@@ -119,5 +119,42 @@ ok(/no operator is chosen yet[^]*rules\[0\]\.operator/.test(refusal({ combinator
 ok(/empty text[^]*rules\[0\]\.value/.test(refusal({ combinator: 'and', rules: [rule('a', '=', '')] })), 'a new rule without value: refused');
 ok(/no rules/.test(refusal({ combinator: 'and', rules: [] })), 'a new query: refused, not everybody');
 
+// what a shop can be asked, as the package's fields
+sql(`CREATE SCHEMA shop;
+  CREATE TABLE shop.customers (id bigint PRIMARY KEY, full_name text, gender text, born date, vip boolean);
+  CREATE TABLE shop.orders (id bigint PRIMARY KEY, customer_id bigint, total numeric, at timestamptz);
+  SET client_min_messages = error;
+  SELECT segment.attach_customers('shop.customers', key => 'id', name => 'full_name', sex => 'gender', birth_date => 'born', custom => '{"is_vip": "vip"}');
+  SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at');
+  INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('silver', 'Bạc', 0, 999), ('gold', 'Vàng', 1000, NULL)`);
+for (const language of ['en', 'vi']) {
+  const given = JSON.parse(sql(`SELECT segment.query_builder_fields('${language}')`));
+  const { optionList: fields, optionsMap } = core.prepareOptionList({ optionList: given });
+  const flat = core.toFlatOptionArray(fields);
+  const known = flat.filter(({ name }) => name !== none);
+  is(known.length, given.length, `fields (${language}): the package takes all`);
+  ok(known.every((f) => f.name && f.value && f.label), `fields (${language}): each has a name and a label`);
+  ok(known.every((f) => core.isFlexibleOptionArray(f.operators) && f.operators.every((o) => o.label)), `fields (${language}): operators are options with labels`);
+  ok(known.filter((f) => f.subproperties).every((f) => core.isFlexibleOptionArray(f.subproperties)), `fields (${language}): so are the fields of events`);
+  is(core.getMatchModesUtil(optionsMap.orders_placed).map(({ name }) => name).join(), 'some,none,atLeast,atMost,exactly', `fields (${language}): match modes of an event`);
+  is(core.getMatchModesUtil(optionsMap.age).length, 0, `fields (${language}): and none of a figure`);
+  is(core.getValueSourcesUtil(optionsMap.age, '<').map(({ name }) => name).join(), 'value,field', `fields (${language}): a number is compared with values and fields`);
+  ok(core.filterFieldsByComparator(optionsMap.age, fields, '<').every((f) => f.type === 'number'), `fields (${language}): with fields that are numbers`);
+  is(core.getParseNumberMethod({ inputType: optionsMap.amount_spent.inputType, parseNumbers: 'strict-limited' }), 'strict', `fields (${language}): what is typed for a number becomes one`);
+  is(optionsMap.tier.values.map(({ name }) => name).join(), 'silver,gold', `fields (${language}): tiers to choose from`);
+  // a query built of them is a condition that the shop answers
+  const built = core.prepareRuleGroup({ combinator: 'and', rules: [
+    rule(optionsMap.age.name, 'between', core.joinWith(['18', '25']), { valueSource: 'value' }),
+    rule(optionsMap.sex.name, 'in', core.joinWith(optionsMap.sex.values.map(({ name }) => name))),
+    rule(optionsMap.tier.name, '>=', optionsMap.tier.values[1].name),
+    rule(optionsMap['custom.is_vip'].name, '=', true),
+    { field: optionsMap.orders_placed.name, operator: optionsMap.orders_placed.operators[0].name, match: { mode: 'atLeast', threshold: 2 },
+      value: { combinator: 'and', rules: [rule(optionsMap.orders_placed.subproperties[0].name, 'during', 'last_month')] } },
+  ] });
+  is(through(built)[0], "age BETWEEN 18 AND 25 AND sex IN ('female', 'male') AND tier >= 'gold' AND custom.is_vip = TRUE AND orders_placed MATCHES (date DURING last_month, count >= 2)", `fields (${language}): a query built of them`);
+  is(sql(`SELECT segment.preview_count(${literal(JSON.stringify(built))}::jsonb::segment.condition)`), '0', `fields (${language}): is answered`);
+  ok(formatQuery(built, { format: 'natural_language', fields }).length > 0, `fields (${language}): the package can say it in words`);
+}
+
 console.log(`1..${count}`);
 process.exitCode = failed ? 1 : 0;

@@ -17,6 +17,22 @@ sub new
 	return bless { can_merge => 1, truncate => 1, %options }, $class;
 }
 
+# The shop of shop.sql comes in these variants.
+my %choices = (
+	customer_key => [qw(bigint text)], blocklist => [qw(true false)], on_delete => [ 'CASCADE', 'SET NULL' ],
+	deferred => [ '', '', 'DEFERRABLE INITIALLY DEFERRED' ]);
+
+sub draw
+{
+	my ($class, %given) = @_;
+	$given{$_} =~ s/_/ /g for grep { defined $given{$_} } qw(on_delete deferred);
+	return { (map { $_ => one_of(@{ $choices{$_} }) } sort keys %choices), %given };
+}
+sub variables { my ($self) = @_; return map { "$_=$self->{$_}" } sort keys %choices; }
+sub options { my ($self) = @_; return join ' ', 'shop=triggers', map { s/ /_/gr } $self->variables; }
+sub kind { return 'shop=triggers'; }
+sub anonymous { return '0'; }
+
 sub chance { return rand() < $_[0]; }
 sub one_of { return $_[ int rand @_ ]; }
 sub between { return $_[0] + int rand($_[1] - $_[0] + 1); }
@@ -188,7 +204,7 @@ sub upsert
 	my ($table) = @_;
 	my $key = key($table);
 	my $set = $assign{$table}->();
-	$set =~ s/\b(\w+) = (NOT |-)?(\1|total|status|deleted_at|name|refund)\b/$1 = $2$table.$3/ if $set !~ /CASE/;
+	$set =~ s/\b(\w+) = (NOT |-|)(\1|total|status|deleted_at|name|refund)\b/$1 = $2$table.$3/ if $set !~ /CASE/;
 	$set = 'name = excluded.name' if $set =~ /CASE/ && $table eq 'customers';
 	$set = 'status = excluded.status, total = excluded.total' if $set =~ /CASE/;
 	$set = "id = $table.id" if $set =~ /^id = id/;
@@ -360,8 +376,7 @@ sub recalculate
 	return as_administrator(
 		one_of(
 			'SELECT segment.recalculate()',
-			'SELECT segment.recalculate_customers(ARRAY[' . join(', ', map { someone() } 1 .. between(1, 5)) . "]::$self->{customer_key}\[])",
-			"SELECT segment.recalculate_customers('{" . join(',', map { between(1, 24) } 1 .. 3) . ",0,901}')"));
+			$self->recalculate_some, $self->recalculate_some));
 }
 sub recalculate_in_batches { return as_administrator('CALL segment.recalculate_in_batches(batch_size => ' . between(3, 30) . ')'); }
 
@@ -387,34 +402,47 @@ sub tiers_of
 sub new_tiers
 {
 	my ($ladder) = @_;
-	my @mins = $ladder eq 'visits' ? (one_of(0, 1), sort { $a <=> $b } different(2 .. 9)) : ranges();
+	my @mins = $ladder =~ /visits|pieces/ ? (one_of(0, 1), sort { $a <=> $b } different(2 .. 9)) : ranges();
 	$#mins = 4 if $#mins > 4;
 	return "INSERT INTO segment.tiers (ladder, code, name, min_value, max_value, points_floor, active) VALUES " . join(', ', tiers_of($ladder, @mins));
 }
+
+sub recalculate_some
+{
+	my ($self) = @_;
+	return one_of(
+		'SELECT segment.recalculate_customers(ARRAY[' . join(', ', map { someone() } 1 .. between(1, 5)) . "]::$self->{customer_key}\[])",
+		"SELECT segment.recalculate_customers('{" . join(',', map { between(1, 24) } 1 .. 3) . ",0,901}')");
+}
+
+sub sale_statement { return insert('orders'); }
+sub edit_statement { return update('orders'); }
+sub return_statement { return delete_('returns'); }
 
 # Each is a transaction of its own; some are refused.
 sub rules
 {
 	my ($self) = @_;
-	my $ladder = one_of('total', 'total', 'visits', 'ordered');
+	my $ladder = one_of('total', 'total', 'visits', 'ordered', 'pieces');
 	my $n = between(2, 12);
 	my $bound = $n * 1000000;
 	return [
 		one_of(
 			[ 'rules: replaced', "DELETE FROM segment.tiers WHERE ladder = '$ladder'", new_tiers($ladder) ],
-			[ 'rules: replaced', 'TRUNCATE segment.tiers', map { new_tiers($_) } qw(total visits ordered) ],
-			[ 'rules: replaced, a sale between', "DELETE FROM segment.tiers WHERE ladder = '$ladder' AND max_value IS NULL", insert('orders'), update('orders'),
-				"DELETE FROM segment.tiers WHERE ladder = '$ladder'", delete_('returns'), new_tiers($ladder), insert('orders') ],
+			[ 'rules: replaced', 'TRUNCATE segment.tiers', map { new_tiers($_) } qw(total visits ordered pieces) ],
+			[ 'rules: replaced, a sale between', "DELETE FROM segment.tiers WHERE ladder = '$ladder' AND max_value IS NULL", $self->sale_statement, $self->edit_statement,
+				"DELETE FROM segment.tiers WHERE ladder = '$ladder'", $self->return_statement, new_tiers($ladder), $self->sale_statement ],
 			[ 'rules: bound moved', "UPDATE segment.tiers SET max_value = $bound - 1 WHERE (ladder, min_value) = (SELECT ladder, min(min_value) FROM segment.tiers WHERE ladder = 'total' GROUP BY 1)",
-				update('orders'),
+				$self->edit_statement,
 				"UPDATE segment.tiers SET min_value = $bound WHERE (ladder, min_value) = (SELECT ladder, (array_agg(min_value ORDER BY min_value))[2] FROM segment.tiers WHERE ladder = 'total' GROUP BY 1)" ],
-			[ 'rules: half done', "UPDATE segment.tiers SET max_value = $bound WHERE ladder = '$ladder' AND code = 'silver'", insert('orders') ],
+			[ 'rules: half done', "UPDATE segment.tiers SET max_value = $bound WHERE ladder = '$ladder' AND code = 'silver'", $self->sale_statement ],
 			[ 'rules: half done', "DELETE FROM segment.tiers WHERE ladder = '$ladder' AND code = 'member'" ],
 			[ 'rules: switch', "UPDATE segment.tiers SET active = NOT active WHERE ladder = '$ladder' AND code = '" . one_of(qw(member silver gold diamond)) . "'" ],
 			[ 'rules: all on', 'UPDATE segment.tiers SET active = true WHERE NOT active' ],
 			[ 'rules: ladder switched', "UPDATE segment.ladders SET active = NOT active WHERE code = '$ladder'" ],
 			[ 'rules: ladders on', 'UPDATE segment.ladders SET active = true' ],
 			[ 'rules: other figure', "UPDATE segment.ladders SET figure = '" . one_of(qw(amount_spent amount_ordered amount_returned)) . "' WHERE code IN ('total', 'ordered')" ],
+			[ 'rules: other figure', "UPDATE segment.ladders SET figure = '" . one_of(qw(items_bought items_returned number_of_orders number_of_returns)) . "' WHERE code IN ('pieces', 'visits')" ],
 			[ 'rules: other programme', "UPDATE segment.ladders SET programme = '" . one_of('default', 'visits') . "' WHERE code = 'visits'" ],
 			[ 'rules: rank', "UPDATE segment.tiers SET rank = " . one_of('NULL', 1, 2, 5) . " WHERE ladder = '$ladder' AND code = 'gold'" ],
 			[ 'rules: one more on top', "UPDATE segment.tiers SET max_value = min_value + 999999 WHERE ladder = 'total' AND max_value IS NULL",

@@ -277,7 +277,8 @@ SELECT segment.attach_returns('shop.book', key => 'id', customer => 'customer_id
 	counted_when => 'amount < 0') \g /dev/null
 
 INSERT INTO segment.ladders (code, name, figure, programme) VALUES
-	('visits', 'Visits', 'number_of_orders', 'visits'), ('ordered', 'Ordered', 'amount_ordered', 'default');
+	('visits', 'Visits', 'number_of_orders', 'visits'), ('ordered', 'Ordered', 'amount_ordered', 'default'),
+	('pieces', 'Pieces', 'number_of_returns', 'pieces');
 INSERT INTO segment.tiers (ladder, code, name, min_value, max_value, points_floor) VALUES
 	('total', 'member', 'Thành viên', 0, 2999999, 0), ('total', 'silver', 'Bạc', 3000000, 9999999, 50), ('total', 'gold', 'Vàng', 10000000, NULL, 100),
 	('visits', 'once', 'Once', 1, 1, 0), ('visits', 'again', 'Again', 2, 5, 0), ('visits', 'often', 'Often', 6, NULL, 0),

@@ -127,6 +127,32 @@ SELECT value FROM segment.configuration WHERE name = 'money_unit';
 
 SELECT * FROM segment.verify();
 
+-- tiers follow the code of their ladder, several at once, whoever changes it; nobody moves
+CREATE TEMP TABLE moves AS SELECT count(*) AS n FROM segment.changes;
+INSERT INTO segment.ladders (code, name, programme) VALUES ('b', 'B', 'b'), ('c', 'C', 'c');
+INSERT INTO segment.tiers (ladder, code, name, min_value) VALUES ('b', 'of b', 'Of B', 1e20), ('c', 'of c', 'Of C', 1e20);
+UPDATE segment.ladders SET code = chr(ascii(code) + 1) WHERE code = 'c';
+UPDATE segment.ladders SET code = code || '!' WHERE code IN ('b', 'd');
+SELECT ladder, code FROM segment.tiers WHERE code LIKE 'of %' ORDER BY 1;
+\set VERBOSITY terse
+TRUNCATE segment.ladders;
+DELETE FROM segment.ladders WHERE code = 'b!';
+UPDATE segment.ladders SET code = 'd!' WHERE code = 'b!';
+\set VERBOSITY default
+CREATE ROLE ladder_keeper;
+GRANT USAGE ON SCHEMA segment TO ladder_keeper;
+GRANT SELECT, UPDATE ON segment.ladders TO ladder_keeper;
+SET ROLE ladder_keeper;
+UPDATE segment.ladders SET code = 'b' WHERE code = 'b!';
+RESET ROLE;
+SELECT ladder, code FROM segment.tiers WHERE code LIKE 'of %' ORDER BY 1;
+WITH t AS (DELETE FROM segment.tiers WHERE code LIKE 'of %')
+	DELETE FROM segment.ladders WHERE code IN ('b', 'd!');
+DROP OWNED BY ladder_keeper;
+DROP ROLE ladder_keeper;
+SELECT count(*) - (SELECT n FROM moves) AS moves FROM segment.changes;
+SELECT * FROM segment.verify();
+
 -- all tiers gone
 TRUNCATE segment.tiers;
 SELECT * FROM held;
@@ -146,6 +172,14 @@ SELECT action, count(*) FROM segment.changes WHERE customer_id > 1000 GROUP BY 1
 SELECT segment.recalculate();
 SELECT count(*) FROM segment.verify();
 TRUNCATE segment.tiers;
+
+-- ranges are checked at once where constraints are immediate
+BEGIN;
+SET CONSTRAINTS ALL IMMEDIATE;
+INSERT INTO segment.tiers (code, name, min_value) VALUES ('low', 'Low', 0);
+INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('bad', 'Bad', 5, 9);
+COMMIT;
+SELECT count(*) FROM segment.tiers;
 
 SELECT segment.detach('shop.orders');
 DROP VIEW held;

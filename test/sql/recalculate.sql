@@ -72,6 +72,56 @@ INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING segment.recal
 WITH sold AS (INSERT INTO shop.orders VALUES (100, 1, 5, '2026-01-01') RETURNING customer_id)
 	SELECT segment.recalculate_customers(array_agg(customer_id)) FROM sold;
 SELECT segment.recalculate_customers(array_agg(id)) FROM shop.customers;
+-- nor inside a statement of a function; one that only reads is welcome there, too
+CREATE FUNCTION shop.sell_and_recalculate() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM segment.recalculate_customers(array_agg(id)) FROM shop.customers;
+	WITH sold AS (INSERT INTO shop.orders VALUES (902, 1, 7, '2026-01-01') RETURNING customer_id)
+		SELECT segment.recalculate_customers(array_agg(customer_id)) FROM sold;
+END
+$$;
+SELECT shop.sell_and_recalculate();
+DO $$ BEGIN PERFORM shop.sell_and_recalculate(); END $$;
+DO $$
+DECLARE
+	customer int;
+BEGIN
+	FOR customer IN SELECT id FROM shop.customers LOOP
+		PERFORM segment.recalculate_customers(ARRAY[customer]);
+	END LOOP;
+END
+$$;
+SELECT * FROM segment.verify();
+-- what was restored here from another server tells of that one's transactions, not of ours
+UPDATE segment.facts SET checked = '9000000000000000000';
+UPDATE segment.epoch SET system_identifier = 'another server';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+INSERT INTO shop.orders VALUES (901, 1, 7, '2026-01-01');
+COMMIT;
+SELECT count(*) FROM segment.customers WHERE stale IS NOT TRUE;
+CALL segment.recalculate_in_batches(batch_size => 1000000);
+SELECT * FROM segment.verify();
+UPDATE segment.facts SET checked = '9000000000000000000';
+UPDATE segment.epoch SET system_identifier = 'another server';
+SELECT segment.recalculate();
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM shop.orders WHERE id = 901;
+COMMIT;
+SELECT count(*) FROM segment.customers WHERE stale IS NOT TRUE;
+SELECT segment.recalculate();
+-- a restore into the very database that was dumped is a restore all the same
+CREATE TABLE shop.dump AS TABLE segment.epoch;
+DELETE FROM segment.epoch;
+INSERT INTO segment.epoch TABLE shop.dump;
+SELECT stale, stale_because FROM segment.sources LIMIT 1;
+INSERT INTO shop.orders VALUES (903, 1, 7, '2026-01-01');
+SELECT segment.recalculate();
+SELECT count(*) FROM segment.customers WHERE stale IS NOT FALSE;
+DELETE FROM shop.orders WHERE id = 903;
+DROP TABLE shop.dump;
+SELECT * FROM segment.verify();
 -- a date that a function called by the statement changes again
 CREATE FUNCTION shop.backdate(order_id int) RETURNS int LANGUAGE sql AS
 	$$ UPDATE shop.orders SET at = '2020-01-01' WHERE id = order_id RETURNING id $$;

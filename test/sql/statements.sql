@@ -135,6 +135,13 @@ SELECT count(*) FROM segment.stale_marks;
 ROLLBACK;
 DROP TRIGGER gone ON shop.orders;
 DELETE FROM shop.orders WHERE customer_id = 99;
+-- the row trigger of partitioned tables on one that has triggers for statements: rows count once
+CREATE TRIGGER mine AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW EXECUTE FUNCTION segment._row_changed();
+INSERT INTO shop.orders VALUES (43, 1, 7, '2026-04-02');
+SELECT shop.differences();
+DELETE FROM shop.orders WHERE id = 43;
+SELECT shop.differences();
+DROP TRIGGER mine ON shop.orders;
 -- truncate, and its rollback
 BEGIN;
 TRUNCATE shop.returns;

@@ -1,0 +1,332 @@
+# A big shop is attached while it sells: attach with fill => false, then
+# recalculate_in_batches(), which is cancelled, terminated and killed on its way
+# and called again until it ends. No sale fails, whoever is said to be exact is
+# exact, and at the end everybody is.
+#
+#   SEGMENT_SEED=number      other moments of interruption
+
+use strict;
+use warnings;
+
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $seed = $ENV{SEGMENT_SEED} // 50000;
+srand($seed);
+note("seed $seed");
+
+my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+my $node = PostgreSQL::Test::Cluster->new('live');
+$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
+$node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on\nmax_wal_size = 4GB\nlog_min_duration_statement = -1");
+$node->start;
+my $can_retry = $node->safe_psql('postgres', 'SHOW server_version_num') >= 150000;
+my $database;
+
+# ---------------------------------------------------------------------------
+# The statements of four tills. $customers and $orders: how many there are.
+
+sub tills
+{
+	my ($customers, $orders, $with_lines) = @_;
+	my $choose = "\\set c random(1, $customers)\n\\set d random(1, $customers)\n\\set o random(1, $orders)\n\\set n random(1, 9)\n";
+	my %script = (
+		'sale' => [ 8, "INSERT INTO shop.orders (customer_id, total) VALUES (:c, :n * 100000);" ],
+		'cart' => [ 2, "BEGIN;\nINSERT INTO shop.orders (customer_id, total, status) VALUES (:c, :n * 100000, 'cart');\n"
+			  . "UPDATE shop.orders SET status = 'done' WHERE id = currval('shop.orders_id_seq');\nCOMMIT;" ],
+		'cancellation' => [ 3, "UPDATE shop.orders SET status = 'cancelled' WHERE id = :o;" ],
+		'cancellation taken back' => [ 2, "UPDATE shop.orders SET status = 'done' WHERE id = :o + 1 AND status = 'cancelled';" ],
+		'edit' => [ 3, "UPDATE shop.orders SET total = total + :n * 1000, at = at - interval '1 hour' WHERE id = :o;" ],
+		'move' => [ 2, "UPDATE shop.orders SET customer_id = :c WHERE id IN (:o, :o + 7);" ],
+		'deletion' => [ 1, "DELETE FROM shop.orders WHERE id = :o;" ],
+		'new customer' => [ 2, "BEGIN;\nINSERT INTO shop.customers DEFAULT VALUES;\n"
+			  . "INSERT INTO shop.orders (customer_id, total) VALUES (currval('shop.customers_id_seq'), :n * 2000000);\nCOMMIT;" ],
+		'customer leaves' => [ 1, "UPDATE shop.customers SET deleted = NOT deleted WHERE id = :d;" ],
+		'change of mind' => [ 1, "BEGIN;\nINSERT INTO shop.orders (customer_id, total) VALUES (:c, 99999999);\nROLLBACK;" ]);
+	if ($with_lines)
+	{
+		$script{'lines'} = [ 6, "INSERT INTO shop.lines SELECT :o, :n FROM generate_series(1, 2);" ];
+		$script{'lines go'} = [ 2, "DELETE FROM shop.lines WHERE order_id = :o AND quantity = :n;" ];
+		$script{'lines change'} = [ 2, "UPDATE shop.lines SET quantity = quantity + 1 WHERE order_id = :o;" ];
+		$script{'return'} = [ 2, "INSERT INTO shop.returns (order_id, refund) VALUES (:o, :n * 10000);" ];
+		$script{'return goes'} = [ 1, "DELETE FROM shop.returns WHERE order_id = :o + 3;" ];
+	}
+	my @files;
+	for my $name (sort keys %script)
+	{
+		my $file = "$tmp/${database}_$name.sql";
+		$file =~ s/ /_/g;
+		unlink $file;
+		append_to_file($file, "$choose$script{$name}[1]\n");
+		push @files, '-f', "$file\@$script{$name}[0]";
+	}
+	return @files;
+}
+
+# Sell from four sessions until told to stop; when the server is killed, open again.
+sub open_tills
+{
+	my @files = tills(@_);
+	my $stop = "$tmp/$database.stop";
+	my $log = "$tmp/$database.tills";
+	unlink $stop, $log;
+	my @pgbench = ('pgbench', '-n', '-c4', '-j2', '-T2', ($can_retry ? '--max-tries=20' : ()), '-l', "--log-prefix=$tmp/$database.sales", @files, $node->connstr($database));
+	my $loop = 'stop=$1 log=$2; shift 2; while [ ! -e "$stop" ]; do "$@" >>"$log" 2>&1 || sleep 0.3; done';
+	my $handle = IPC::Run::start([ 'bash', '-c', $loop, 'tills', $stop, $log, @pgbench ], '<', \'');
+	return { handle => $handle, stop => $stop, log => $log };
+}
+
+# Errors that the application has to expect, and those of a server that was killed.
+my $expected = join '|', 'deadlock detected', 'could not serialize access', 'canceling statement due to lock timeout',
+	'terminating connection because of crash of another server process', 'server closed the connection unexpectedly',
+	'the database system is', 'could not receive data from server', 'SSL', 'connection to server';
+
+sub close_tills
+{
+	my ($tills) = @_;
+	append_to_file($tills->{stop}, 'stop');
+	IPC::Run::finish($tills->{handle});
+	my $log = slurp_file($tills->{log});
+	my @unexpected = grep { /ERROR|FATAL|PANIC|WARNING/ && !/$expected/ } split /\n/, $log;
+	is(join("\n", splice(@unexpected, 0, 10)), '', 'no sale failed but for a deadlock or a killed server, and none warned');
+	my $sold = 0;
+	$sold += $1 while $log =~ /number of transactions actually processed: (\d+)/g;
+	cmp_ok($sold, '>', 200, "sales while it was filled: $sold");
+
+	my @microseconds;
+	for my $file (glob "$tmp/$database.sales.*")
+	{
+		for my $line (split /\n/, slurp_file($file))
+		{
+			my @field = split / /, $line;
+			push @microseconds, $field[2] if $field[2] =~ /^\d+$/;
+		}
+		unlink $file;
+	}
+	@microseconds = sort { $a <=> $b } @microseconds;
+	note(sprintf('a sale took %.1f ms in the middle, %.1f ms at the 99th of 100, %.1f ms at most',
+		$microseconds[ @microseconds / 2 ] / 1000, $microseconds[ @microseconds * 0.99 ] / 1000, $microseconds[-1] / 1000)) if @microseconds;
+	return;
+}
+
+# ---------------------------------------------------------------------------
+# The filling.
+
+sub interrupt
+{
+	my ($how) = @_;
+	my $pid = answer("SELECT pid FROM pg_stat_activity WHERE application_name = 'filling' AND state <> 'idle'");
+	return 0 if $pid eq '';
+	if ($how eq 'kill -9')
+	{
+		kill 'KILL', $pid;
+		# the server recovers by itself
+		for (1 .. 300)
+		{
+			sleep 0.1;
+			last if answer_or_nothing('SELECT 1') eq '1';
+		}
+	}
+	else
+	{
+		answer("SELECT $how($pid)");
+	}
+	return 1;
+}
+
+sub start_filling
+{
+	my ($size) = @_;
+	my %filling = (out => '', err => '');
+	$filling{handle} = IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr($database) . " application_name=filling", '-c', "CALL segment.recalculate_in_batches(batch_size => $size)" ],
+		'<', \'', '>', \$filling{out}, '2>', \$filling{err});
+	return \%filling;
+}
+
+# Who is exact already, and who of them is not what plain SQL says at that very moment.
+sub look
+{
+	my ($when) = @_;
+	my ($exact, $all, $wrong) = split /\|/, answer("BEGIN ISOLATION LEVEL REPEATABLE READ; TABLE proof.looked; COMMIT;");
+	is($wrong, 0, "$when: whoever is said to be exact is exact ($exact of $all)");
+	return ($exact, $all);
+}
+
+# Interrupt the filling as often as there are ways, at moments chosen by chance, then let it end.
+sub fill
+{
+	my ($size, @ways) = @_;
+	my ($most, $seen_part) = (0, 0);
+	for my $way (@ways, '')
+	{
+		my $start = time;
+		my $filling = start_filling($size);
+		if ($way ne '')
+		{
+			sleep 0.1 + rand() * 1.2;
+			look('while it is filled');
+			my $done = !interrupt($way);
+			IPC::Run::finish($filling->{handle});
+			my $told = () = $filling->{err} =~ /INFO:  recalculated/g;
+			note(sprintf('%s after %.1f s and %d batches', $done ? 'it had ended' : $way, time - $start, $told));
+			my ($exact, $all) = look("after $way");
+			cmp_ok($exact, '>=', $most * 0.99, "after $way: what was done stays done");
+			$most = $exact;
+			$seen_part ||= $exact > 0 && $exact < $all;
+		}
+		else
+		{
+			while (IPC::Run::pumpable($filling->{handle}))
+			{
+				last if $filling->{handle}->pump_nb && !IPC::Run::pumpable($filling->{handle});
+				look('while it is filled');
+				sleep 0.3;
+				last unless answer("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'filling'");
+			}
+			my $ended = IPC::Run::finish($filling->{handle});
+			ok($ended, 'and called once more it ends');
+			diag($filling->{err}) if !$ended;
+			my @told = $filling->{err} =~ /^INFO:  (recalculated .*)$/mg;
+			note(sprintf('%.1f s for the rest; %s', time - $start, $told[-1] // 'nothing was left'));
+		}
+	}
+	ok($seen_part, 'there was a moment when some were exact and others not');
+	return;
+}
+
+sub nothing_is_left
+{
+	my ($name) = @_;
+	is(answer('SELECT count(*) FROM segment.verify()'), 0, "$name: verify() finds nothing");
+	diag(answer('SELECT * FROM segment.verify() LIMIT 5')) if answer('SELECT count(*) FROM segment.verify()');
+	is(answer("SELECT count(*) FROM segment.status() WHERE state = 'stale'"), 0, "$name: nothing is stale");
+	is(answer('SELECT count(*) FROM segment.customers WHERE stale'), 0, "$name: nobody is");
+	is(answer('SELECT count(*) FROM proof.expected'), answer('SELECT count(*) FROM segment.customers'), "$name: everybody is there");
+	is(answer('SELECT count(*) FROM (TABLE proof.expected EXCEPT TABLE proof.figures) d'), 0, "$name: all figures equal plain SQL");
+	is( answer(q(SELECT count(*) FROM segment.customer_tiers WHERE tier IS DISTINCT FROM
+			CASE WHEN value >= 3000000 THEN 'gold' WHEN value >= 1000000 THEN 'silver' ELSE 'member' END)),
+		0, "$name: so do the tiers");
+	is(answer('SELECT count(*) FROM segment.attachments WHERE filling'), 0, "$name: no source is being filled any more");
+	is(answer('SELECT segment.recalculate()'), 0, "$name: recalculate() finds nothing to mend");
+	return;
+}
+
+# ---------------------------------------------------------------------------
+
+sub open_shop
+{
+	my ($name, $customers, $orders, $lines) = @_;
+	$database = $name;
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql($database, qq{
+		CREATE SCHEMA shop;
+		CREATE TABLE shop.customers (id serial PRIMARY KEY, deleted boolean NOT NULL DEFAULT false);
+		CREATE TABLE shop.orders (id serial PRIMARY KEY, customer_id integer, total numeric NOT NULL, status text NOT NULL DEFAULT 'done',
+			at timestamptz NOT NULL DEFAULT now());
+		CREATE TABLE shop.lines (order_id integer, quantity integer NOT NULL);
+		CREATE TABLE shop.returns (id serial PRIMARY KEY, order_id integer, refund numeric NOT NULL, at timestamptz NOT NULL DEFAULT now());
+		INSERT INTO shop.customers (deleted) SELECT g % 50 = 0 FROM generate_series(1, $customers) g;
+		INSERT INTO shop.orders (customer_id, total, status, at)
+			SELECT CASE WHEN g % 40 > 0 THEN 1 + (g * 7919::bigint) % ($customers + 100) END, (g % 97) * 10000,
+				CASE WHEN g % 11 = 0 THEN 'cancelled' ELSE 'done' END, timestamptz '2025-01-01 00:00+07' + g * interval '2 minutes'
+			FROM generate_series(1, $orders) g;
+		INSERT INTO shop.lines SELECT 1 + g % $orders, 1 + g % 5 FROM generate_series(1, $lines) g;
+		INSERT INTO shop.returns (order_id, refund) SELECT g * 5, 10000 FROM generate_series(1, $orders / 10) g;
+		CREATE INDEX ON shop.orders (customer_id, at);
+		CREATE INDEX ON shop.lines (order_id);
+		CREATE INDEX ON shop.returns (order_id);
+		ANALYZE;
+		CREATE EXTENSION segment;
+	});
+	return;
+}
+
+# Views for the looks; they can be made once customers are attached.
+sub ready_to_look
+{
+	my ($with_lines) = @_;
+	my $lines = $with_lines ? 'SELECT customer_id, sum(quantity) AS n FROM shop.lines JOIN shop.orders o ON o.id = order_id WHERE status = \'done\' GROUP BY 1'
+		: 'SELECT 0 AS customer_id, 0 AS n';
+	my $returns = $with_lines ? 'SELECT customer_id, count(*) AS n, sum(refund) AS amount FROM shop.returns JOIN shop.orders o ON o.id = order_id WHERE status = \'done\' GROUP BY 1'
+		: 'SELECT 0 AS customer_id, 0 AS n, 0 AS amount';
+	$node->safe_psql($database, qq{
+		CREATE SCHEMA proof;
+		CREATE VIEW proof.expected AS
+			SELECT c.id AS customer_id, coalesce(o.n, 0) AS number_of_orders, coalesce(o.amount, 0) AS amount_ordered, o.first, o.last,
+				   coalesce(l.n, 0) AS items_bought, coalesce(r.n, 0) AS number_of_returns, coalesce(r.amount, 0) AS amount_returned
+			FROM shop.customers c
+				LEFT JOIN (SELECT customer_id, count(*) AS n, sum(total) AS amount, (min(at) AT TIME ZONE 'Asia/Ho_Chi_Minh')::date AS first,
+								  (max(at) AT TIME ZONE 'Asia/Ho_Chi_Minh')::date AS last
+						   FROM shop.orders WHERE status = 'done' GROUP BY 1) o ON o.customer_id = c.id
+				LEFT JOIN ($lines) l ON l.customer_id = c.id
+				LEFT JOIN ($returns) r ON r.customer_id = c.id
+			WHERE NOT c.deleted;
+		CREATE VIEW proof.figures AS
+			SELECT customer_id, number_of_orders, amount_ordered, first_order_date, last_order_date, items_bought, number_of_returns, amount_returned
+			FROM segment.customers;
+		CREATE VIEW proof.looked AS
+			SELECT (SELECT count(*) FROM segment.customers WHERE NOT stale) AS exact, (SELECT count(*) FROM segment.customers) AS everybody,
+				   (SELECT count(*) FROM (SELECT customer_id, number_of_orders, amount_ordered, first_order_date, last_order_date, items_bought,
+												 number_of_returns, amount_returned FROM segment.customers WHERE NOT stale
+										  EXCEPT TABLE proof.expected) d) AS wrong;
+		INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES
+			('member', 'Member', 0, 999999), ('silver', 'Silver', 1000000, 2999999), ('gold', 'Gold', 3000000, NULL);
+	});
+	return;
+}
+
+# How long somebody who attaches keeps the tills waiting: at most the whole call.
+sub attach
+{
+	my ($call) = @_;
+	my $start = time;
+	my ($code, undef, $err) = $node->psql($database, "SET client_min_messages = warning; SELECT segment.$call");
+	is($code, 0, "while it sells: $call") or diag($err);
+	note(sprintf('%s: %.0f ms', $call =~ s/\(.*//r, 1000 * (time - $start)));
+	return;
+}
+
+# 50,000 customers who are attached already, 200,000 orders that are not.
+open_shop('orders', 50_000, 200_000, 0);
+$node->safe_psql($database, q{SELECT segment.attach_customers('shop.customers', key => 'id', counted_when => 'NOT deleted')});
+ready_to_look(0);
+my $tills = open_tills(50_000, 200_000, 0);
+sleep 1;
+attach(q{attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at', counted_when => $$status = 'done'$$, fill => false)});
+my ($exact) = look('attached, not filled');
+fill(2000, 'pg_cancel_backend', 'pg_terminate_backend', 'kill -9', 'pg_terminate_backend', 'pg_cancel_backend');
+sleep 0.5;
+close_tills($tills);
+nothing_is_left('orders');
+
+# A shop of which nothing is attached; everything is, one after the other, and filled at once.
+open_shop('everything', 5_000, 20_000, 40_000);
+$tills = open_tills(5_000, 20_000, 1);
+sleep 0.5;
+attach(q{attach_customers('shop.customers', key => 'id', counted_when => 'NOT deleted', fill => false)});
+ready_to_look(1);
+attach(q{attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at', counted_when => $$status = 'done'$$, fill => false)});
+attach(q{attach_order_lines('shop.lines', order_key => 'order_id', quantity => 'quantity', fill => false)});
+attach(q{attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'refund', at => 'at', fill => false)});
+look('attached, not filled');
+fill(300, 'pg_terminate_backend', 'pg_cancel_backend', 'pg_terminate_backend');
+sleep 0.5;
+close_tills($tills);
+nothing_is_left('everything');
+
+$node->stop;
+done_testing();
+
+# ---------------------------------------------------------------------------
+
+sub answer { return $node->safe_psql($database, $_[0]); }
+
+sub answer_or_nothing
+{
+	my ($code, $out) = $node->psql($database, $_[0]);
+	return $code == 0 ? $out : '';
+}
