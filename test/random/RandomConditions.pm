@@ -63,7 +63,8 @@ sub _vocabulary
 	$add->('ab', 'vip', 'boolean', 'm.vip', undef);
 	$add->('a', 'note', 'text', 'm.note', 'notes');
 	$add->('a', 'custom.name', 'text', 'm.upper_note', 'notes');
-	$add->('ab', 'colours', 'list', 'm.colours', 'colours');
+	$add->('a', 'colours', 'list', 'm.colours', 'colours');
+	$add->('b', 'colours', 'text', 'm.colours[1]', 'colours');
 	$add->('ac', 'renewal', 'date', 'm.renewal', 'days');
 	$add->('ac', 'seen', 'instant', 'm.seen', 'days');
 	$add->('a', 'anniversary(renewal)', 'anniversary', 'm.renewal', 'days');
@@ -93,7 +94,7 @@ sub _vocabulary
 	my @date = ({ name => 'date', type => 'instant', model => 'e.at', pool => 'days', weight => 4 });
 	my @channel = ({ name => 'channel', type => 'text', model => 'e.channel', pool => 'channels', via => 'true', weight => 2 });
 	my @reason = ({ name => 'reason', type => 'text', model => 'e.reason', pool => 'reasons', via => 'NOT e.has_reason' });
-	my @size = index('ad', $s) >= 0 ? ({ name => 'size', type => 'text', model => 'e.size', pool => 'sizes' }) : ();
+	my @size = index('ad', $s) >= 0 ? ({ name => 'size', type => 'text', model => 'e.size', pool => 'sizes', line => 1 }) : ();
 	my @product = (
 		{ name => 'id', type => 'id', model => 'e.product', pool => 'products', line => 1, weight => 2 },
 		{ name => 'category', type => 'text', model => 'e.category', pool => 'categories', line => 1 });
@@ -102,7 +103,7 @@ sub _vocabulary
 			(index('abc', $s) >= 0 ? { name => 'items', type => 'number', model => 'e.items', pool => 'small' } : ()), $custom->() ],
 		lines => [ @date, @channel, (index('abd', $s) >= 0 ? @product : ()), @size, $custom->() ],
 		returns => [ @date, { name => 'amount', type => 'number', model => 'e.amount', pool => 'amounts' },
-			(index('ad', $s) >= 0 ? @product : ()), @reason, $custom->() ],
+			(index('ad', $s) >= 0 ? @product : ()), ($s eq 'a' ? { name => 'wear', type => 'text', model => 'e.wear', pool => 'wears', line => 1 } : ()), @reason, $custom->() ],
 		offers => [ @date, { name => 'offer', type => 'text', model => 'e.offer', pool => 'offers', weight => 2 }, { name => 'place', type => 'text', model => 'e.place', pool => 'branches' } ],
 		points => [ @date, { name => 'points', type => 'number', model => 'e.points', pool => 'small', weight => 2 }, { name => 'branch', type => 'text', model => 'e.branch', pool => 'branches' } ],
 	};
@@ -122,7 +123,7 @@ sub _vocabulary
 	$self->{events} = [
 		{ name => 'orders_placed', over => 'orders', wholes => [ [ 'count', 'count', 'counts' ], [ 'sum_amount', 'amount', 'totals' ] ] },
 		(index('abd', $s) >= 0 ? { name => 'products_purchased', over => 'lines', event => 1, wholes => [ [ 'count', 'count', 'counts' ], [ 'sum_quantity', 'quantity', 'counts' ],
-			[ 'sum_amount', 'amount', 'totals' ] ] } : ()),
+			($s ne 'b' ? [ 'sum_amount', 'amount', 'totals' ] : ()) ] } : ()),
 		{ name => 'returns_made', over => 'returns', wholes => [ [ 'count', 'count', 'counts' ], [ 'sum_quantity', 'quantity', 'counts' ], [ 'sum_amount', 'amount', 'totals' ] ] },
 		(index('acd', $s) >= 0 ? (
 			{ name => 'offers_used', over => 'offers', wholes => [ [ 'count', 'count', 'counts' ] ] },
@@ -175,7 +176,7 @@ sub date_value
 	{
 		my ($unit, $most) = @{ pick([ 'd', 45 ], [ 'd', 400 ], [ 'w', 60 ], [ 'm', 30 ], [ 'y', 8 ]) };
 		return { kind => 'offset', n => pick(0, 1, -1), unit => $unit } if chance(0.1);
-		return { kind => 'offset', n => pick(-1, 1) * 2147483647, unit => $unit eq 'd' ? 'd' : $unit } if !$near && chance(0.02);
+		return { kind => 'offset', n => pick(-1, 1) * { d => 366000, w => 52000, m => 12000, y => 1000 }->{$unit}, unit => $unit } if !$near && chance(0.02);
 		return { kind => 'offset', n => chance(0.75) ? -between(0, $most) : between(0, $most), unit => $unit };
 	}
 	my $date = pick(@{ $self->{pools}{$pool} });
@@ -197,7 +198,6 @@ sub date_model
 	my ($self, $value) = @_;
 	return "date '$value->{date}'" if $value->{kind} eq 'date';
 	return $value->{word} eq 'today' ? 't.today' : $value->{word} eq 'tomorrow' ? '(t.today + 1)' : '(t.today - 1)' if $value->{kind} eq 'day';
-	return $value->{n} < 0 ? "date '-infinity'" : "date 'infinity'" if abs $value->{n} > 2000000000;
 	return "(t.today + make_interval($offset_unit{$value->{unit}} => $value->{n}))::date";
 }
 
@@ -346,6 +346,7 @@ sub test
 	# texts
 	my $kind = rand;
 	my $how = $type eq 'id' ? 'exact' : 'whole';
+	$pool = 'dialled' if $type eq 'phone';
 	return { is => 'compare', op => pick('=', '!='), values => [ $self->text_value($pool, $how) ] } if $kind < 0.25;
 	return { is => 'in', not => $not, values => [ map { $self->text_value($pool, $how) } 1 .. pick(1, 2, 5) ] } if $kind < 0.4;
 	my $operator = pick(qw(contains starts ends word));
@@ -436,9 +437,10 @@ sub test_model
 		else
 		{
 			my ($first, $last) = map { $near->($_) } @values;
+			my ($m, $d) = $values[1]{kind} eq 'date' ? $values[1]{date} =~ /-(\d\d)-(\d\d)$/ : map { "extract($_ FROM $last)::int" } qw(month day);
 			# the second day of the year is the first such day from the first one on
-			my $next = "(SELECT min(truth.anniversary(extract(month FROM $last)::int, extract(day FROM $last)::int, y)) FROM generate_series(" . $year->($first) . ', ' . $year->($first) .
-			  " + 1) y WHERE truth.anniversary(extract(month FROM $last)::int, extract(day FROM $last)::int, y) >= $first)";
+			my $next = "(SELECT min(truth.anniversary($m, $d, y)) FROM generate_series(" . $year->($first) . ', ' . $year->($first) .
+			  " + 1) y WHERE truth.anniversary($m, $d, y) >= $first)";
 			$sql = "truth.anniversary_between($month, $day, $first, CASE WHEN $last >= $first THEN $last ELSE $next END)";
 		}
 	}
@@ -587,7 +589,7 @@ sub clause
 	{
 		my $type = pick('number', 'number', 'dated');
 		my ($left, $right) = ($self->figure_of($type), $self->figure_of($type));
-		return { clause => 'figures', left => $left, right => $right, compare => pick(@cmp), times => $type eq 'number' && chance(0.5) ? pick('0.5', '2', '-1', '0.333', '1000000000000', '0', '5000000000') : undef };
+		return { clause => 'figures', left => $left, right => $right, compare => pick(@cmp), times => $type eq 'number' && chance(0.5) ? pick('0.5', '2', '-1', '0.333', '1000000000000', '0', '5000000000', '9223372036854775807') : undef };
 	}
 	my $figure = $self->figure_of($kind < 0.6 ? 'number' : 'any');
 	my $asked = $figure->{plain};

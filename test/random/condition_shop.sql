@@ -61,7 +61,7 @@ CREATE TABLE base.lines (
 	n int PRIMARY KEY, ordered int, product text, category text, quantity numeric, amount numeric, size text, void boolean NOT NULL);
 CREATE TABLE base.returns (
 	n int PRIMARY KEY, src int NOT NULL, ordered int, customer int, amount numeric, at timestamptz, done boolean NOT NULL, items numeric, reason text, branch text);
-CREATE TABLE base.return_lines (n int PRIMARY KEY, returned int, product text, category text, quantity numeric, amount numeric);
+CREATE TABLE base.return_lines (n int PRIMARY KEY, returned int, product text, category text, quantity numeric, amount numeric, wear text);
 CREATE TABLE base.points (n int PRIMARY KEY, customer int, points numeric, at timestamptz, branch text, void boolean NOT NULL);
 CREATE TABLE base.offers (n int PRIMARY KEY, customer int, offer text, at timestamptz, place text);
 CREATE TABLE base.tags (customer int, tag text);
@@ -159,7 +159,7 @@ BEGIN
 				FOR who IN 1 .. base.n(0, 3) LOOP
 					ret_line := ret_line + 1;
 					INSERT INTO base.return_lines VALUES (ret_line, CASE WHEN base.maybe(0.03) THEN -ret ELSE ret END, base.pick('SKU-1', 'sku-1', '7', '8', NULL), base.pick('Áo', 'áo', 'Giày', NULL),
-						CASE WHEN base.maybe(0.05) THEN base.pick('NaN', NULL)::numeric ELSE base.n(0, 4) END, base.n(0, 30) * 10);
+						CASE WHEN base.maybe(0.05) THEN base.pick('NaN', NULL)::numeric ELSE base.n(0, 4) END, base.n(0, 30) * 10, base.pick('new', 'broken', NULL));
 				END LOOP;
 			END IF;
 		END LOOP;
@@ -200,7 +200,7 @@ SELECT coalesce(array_agg(key), '{}') AS anonymous FROM base.customers WHERE ano
 	ALTER TABLE shop.order_lines ADD PRIMARY KEY (id);
 	CREATE TABLE shop.returns AS SELECT n AS id, ordered::bigint AS order_id, base.key(customer):::key_type AS customer_id, amount, at, done, items, reason FROM base.returns;
 	ALTER TABLE shop.returns ADD PRIMARY KEY (id);
-	CREATE TABLE shop.return_lines AS SELECT n AS id, returned AS return_id, product AS sku, category, quantity, amount FROM base.return_lines;
+	CREATE TABLE shop.return_lines AS SELECT n AS id, returned AS return_id, product AS sku, category, quantity, amount, wear FROM base.return_lines;
 	ALTER TABLE shop.return_lines ADD PRIMARY KEY (id);
 	SELECT segment.attach_customers('shop.customers', key => 'id', name => 'name', phone => 'phone', email => 'email', sex => 'sex', birth_date => 'birth',
 		address => 'address', country => 'country', region => 'region', city => 'city', ward => 'ward', tags => 'tags', member_since => 'joined', added_at => 'added',
@@ -212,7 +212,8 @@ SELECT coalesce(array_agg(key), '{}') AS anonymous FROM base.customers WHERE ano
 		counted_when => 'NOT void', custom => '{"size": "size"}');
 	SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', customer => 'customer_id', amount => 'amount', at => 'at', counted_when => 'done',
 		items => 'items', custom => '{"reason": "reason"}');
-	SELECT segment.attach_return_lines('shop.return_lines', key => 'id', return_key => 'return_id', product => 'sku', category => 'category', quantity => 'quantity', amount => 'amount');
+	SELECT segment.attach_return_lines('shop.return_lines', key => 'id', return_key => 'return_id', product => 'sku', category => 'category', quantity => 'quantity', amount => 'amount',
+		custom => '{"wear": "wear"}');
 \endif
 
 -- b: two tables of orders, one of them in minor units and with timestamps without zone; returns that name customers
@@ -242,7 +243,7 @@ SELECT coalesce(array_agg(key), '{}') AS anonymous FROM base.customers WHERE ano
 	ALTER TABLE shop.customers DROP COLUMN deleted;
 	CREATE TABLE shop.orders AS SELECT n::bigint AS id, base.key(customer):::key_type AS customer_id, amount AS total, at AS created_at, done, channel, branch, items, gift FROM base.orders;
 	ALTER TABLE shop.orders ADD PRIMARY KEY (id);
-	CREATE TABLE shop.returns AS SELECT n AS id, ordered::bigint AS order_id, amount, at, done, reason, branch FROM base.returns;
+	CREATE TABLE shop.returns AS SELECT n AS id, ordered::bigint AS order_id, amount, at, done, items, reason, branch FROM base.returns;
 	ALTER TABLE shop.returns ADD PRIMARY KEY (id);
 	CREATE TABLE shop.labels AS SELECT base.key(customer):::key_type AS customer_id, tag FROM base.tags;
 	SELECT segment.attach_customers('shop.customers', key => 'id', name => 'name', phone => 'phone', email => 'email', sex => 'sex', birth_date => 'birth',
@@ -250,7 +251,7 @@ SELECT coalesce(array_agg(key), '{}') AS anonymous FROM base.customers WHERE ano
 		custom => '{"seen": "seen", "renewal": "renewal"}');
 	SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'created_at', counted_when => 'done',
 		items => 'items', channel => 'channel', custom => '{"branch": "branch", "gift": "gift"}');
-	SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at', counted_when => 'done', custom => '{"reason": "reason", "branch": "branch"}');
+	SELECT segment.attach_returns('shop.returns', key => 'id', order_key => 'order_id', amount => 'amount', at => 'at', counted_when => 'done', items => 'items', custom => '{"reason": "reason", "branch": "branch"}');
 	SELECT segment.attach_tags('shop.labels', customer => 'customer_id', tag => 'tag');
 \endif
 
@@ -328,8 +329,8 @@ SELECT c.n, c.key, c.name,
 	c.address, CASE s.shape WHEN 'b' THEN NULL ELSE truth.finite(c.birth) END AS birth_date,
 	CASE s.shape WHEN 'b' THEN CASE WHEN b.possible THEN c.bmonth::int END ELSE extract(month FROM truth.finite(c.birth))::int END AS month_of_year,
 	CASE s.shape WHEN 'b' THEN CASE WHEN b.possible THEN c.bday::int END ELSE extract(day FROM truth.finite(c.birth))::int END AS day_of_month,
-	CASE s.shape WHEN 'b' THEN CASE WHEN abs(c.bday) < 1e6 THEN c.bday END ELSE extract(day FROM truth.finite(c.birth)) END AS birth_day,
-	CASE s.shape WHEN 'b' THEN CASE WHEN abs(c.bmonth) < 1e6 THEN c.bmonth END ELSE extract(month FROM truth.finite(c.birth)) END AS birth_month,
+	CASE s.shape WHEN 'b' THEN truth.finite(c.bday) ELSE extract(day FROM truth.finite(c.birth)) END AS birth_day,
+	CASE s.shape WHEN 'b' THEN truth.finite(c.bmonth) ELSE extract(month FROM truth.finite(c.birth)) END AS birth_month,
 	CASE s.shape WHEN 'b' THEN NULL ELSE extract(year FROM truth.finite(c.birth)) END AS birth_year,
 	ARRAY[c.country] AS country, CASE s.shape WHEN 'b' THEN ARRAY[c.region[1]] ELSE c.region END AS region, c.city, ARRAY[c.ward] AS ward,
 	CASE s.shape WHEN 'b' THEN ARRAY[c.tags[1]] WHEN 'c' THEN coalesce(c.tags, '{}') || ARRAY(SELECT t.tag FROM base.tags t WHERE t.customer = c.n) ELSE c.tags END AS tags,
@@ -385,7 +386,7 @@ SELECT r.n, coalesce(CASE WHEN r.names_customer THEN base.key(r.customer) END, o
 FROM (
 	SELECT r.n, r.customer, r.amount, r.at, r.done, r.items, r.reason, r.branch,
 		s.shape <> 'c' AS names_customer, CASE WHEN s.shape IN ('a', 'c') OR (s.shape = 'd' AND r.src = 1) THEN r.ordered END AS ordered,
-		s.shape = 'a' OR (s.shape = 'd' AND r.src = 1) AS lined, s.shape IN ('a', 'b') OR (s.shape = 'd' AND r.src = 2) AS has_items,
+		s.shape = 'a' OR (s.shape = 'd' AND r.src = 1) AS lined, s.shape IN ('a', 'b', 'c') OR (s.shape = 'd' AND r.src = 2) AS has_items,
 		NOT (s.shape = 'd' AND r.src = 2) AS has_reason, s.shape = 'c' OR (s.shape = 'd' AND r.src = 2) AS has_branch
 	FROM base.returns r CROSS JOIN truth.shop s) r CROSS JOIN truth.shop s
 	LEFT JOIN truth.o o ON o.n = r.ordered AND (s.shape <> 'd' OR o.src = 1)
@@ -394,10 +395,10 @@ WHERE r.done AND truth.summable(r.amount) AND truth.finite(r.at) IS NOT NULL AND
 CREATE INDEX ON truth.r (customer);
 
 CREATE TABLE truth.rl AS
-SELECT r.n AS event, r.customer, r.at, r.day, r.amount AS r_amount, l.product, l.category, l.quantity, truth.finite(l.amount) AS amount, r.reason, r.branch, r.channel, r.delivered, r.weight, r.gift, r.flags, r.ordered, r.has_branch, r.has_reason, true AS is_line
+SELECT r.n AS event, r.customer, r.at, r.day, r.amount AS r_amount, l.product, l.category, l.quantity, truth.finite(l.amount) AS amount, l.wear, r.reason, r.branch, r.channel, r.delivered, r.weight, r.gift, r.flags, r.ordered, r.has_branch, r.has_reason, true AS is_line
 FROM truth.r r JOIN base.return_lines l ON l.returned = r.n WHERE r.lined AND truth.summable(l.quantity)
 UNION ALL
-SELECT r.n, r.customer, r.at, r.day, r.amount, NULL, NULL, r.items, NULL, r.reason, r.branch, r.channel, r.delivered, r.weight, r.gift, r.flags, r.ordered, r.has_branch, r.has_reason, false FROM truth.r r WHERE NOT r.lined;
+SELECT r.n, r.customer, r.at, r.day, r.amount, NULL, NULL, r.items, NULL, NULL, r.reason, r.branch, r.channel, r.delivered, r.weight, r.gift, r.flags, r.ordered, r.has_branch, r.has_reason, false FROM truth.r r WHERE NOT r.lined;
 CREATE INDEX ON truth.rl (customer);
 
 CREATE TABLE truth.p AS
@@ -429,7 +430,7 @@ BEGIN
 END $$;
 CREATE FUNCTION truth.pools() RETURNS json LANGUAGE sql AS $$
 	SELECT json_object_agg(p.name, truth.some(p.statement))
-	FROM (VALUES ('names', 'SELECT name FROM base.customers'), ('given', 'SELECT given_name FROM truth.m'), ('phones', 'SELECT phone FROM base.customers'),
+	FROM (VALUES ('names', 'SELECT name FROM base.customers'), ('given', 'SELECT given_name FROM truth.m'), ('phones', 'SELECT phone FROM base.customers'), ('dialled', $r$SELECT phone FROM base.customers WHERE phone ~ '[0-9]'$r$),
 		('emails', 'SELECT email FROM base.customers'), ('domains', 'SELECT email_domain FROM truth.m'), ('addresses', 'SELECT address FROM base.customers'),
 		('sexes', 'SELECT sex FROM base.customers'), ('notes', 'SELECT note FROM base.customers'), ('countries', 'SELECT country FROM base.customers'),
 		('regions', $r$SELECT unnest(region) FROM base.customers UNION ALL SELECT unnest('{Hồ Chí Minh,Hà Nội,Cà Mau,Huế,Tỉnh Cà Mau}'::text[])$r$),
@@ -437,7 +438,7 @@ CREATE FUNCTION truth.pools() RETURNS json LANGUAGE sql AS $$
 		('tags', 'SELECT unnest(tags) FROM base.customers UNION ALL SELECT tag FROM base.tags'), ('colours', 'SELECT unnest(colours) FROM base.customers'),
 		('channels', 'SELECT channel FROM base.orders'), ('branches', 'SELECT branch FROM base.orders'), ('flags', 'SELECT unnest(flags) FROM base.orders'),
 		('sizes', 'SELECT size FROM base.lines'), ('products', 'SELECT product FROM base.lines'), ('categories', 'SELECT category FROM base.lines'),
-		('reasons', 'SELECT reason FROM base.returns'), ('offers', 'SELECT offer FROM base.offers'),
+		('reasons', 'SELECT reason FROM base.returns'), ('wears', 'SELECT wear FROM base.return_lines'), ('offers', 'SELECT offer FROM base.offers'),
 		('births', $r$SELECT birth FROM base.customers WHERE birth BETWEEN '0001-01-01' AND '9999-12-31'$r$),
 		('days', 'SELECT day FROM base.days UNION ALL SELECT day + 1 FROM base.days UNION ALL SELECT day FROM truth.o WHERE n % 20 = 0'),
 		('amounts', 'SELECT amount FROM truth.o WHERE n % 10 = 0'), ('totals', 'SELECT * FROM (SELECT round(spent, 2) FROM truth.m WHERE n % 5 = 0 UNION ALL SELECT round(spent / 4) FROM truth.m WHERE n % 3 = 0) x'),
