@@ -135,8 +135,6 @@ segment_roles_of_event(Narrowing event, SourceRole role)
 			return role == ROLE_ORDERS || role == ROLE_RETURNS;
 		case NARROW_LINES:
 			return role == ROLE_ORDER_LINES || role == ROLE_ORDERS;
-		case NARROW_RETURNS:
-			return role == ROLE_RETURNS;
 		case NARROW_RETURN_LINES:
 			return role == ROLE_RETURN_LINES || role == ROLE_RETURNS;
 		case NARROW_OFFERS:
@@ -157,7 +155,7 @@ segment_custom_source(SourceSet *set, Narrowing event, const char *column)
 		Source	   *source = segment_every_source(set, i);
 		bool		reaches = event == NARROW_NOT ? source->role == ROLE_CUSTOMERS
 			: segment_roles_of_event(event, source->role) ||
-			((event == NARROW_RETURNS || event == NARROW_RETURN_LINES) && source->role == ROLE_ORDERS);
+			(event == NARROW_RETURN_LINES && source->role == ROLE_ORDERS);
 
 		if (reaches && segment_source_column(source, column) != NULL)
 			return source;
@@ -198,8 +196,8 @@ has_role(SourceSet *set, SourceRole role)
 }
 
 /* Whether some source of a role maps a column. */
-static bool
-is_mapped(SourceSet *set, SourceRole role, const char *column)
+bool
+segment_is_mapped(SourceSet *set, SourceRole role, const char *column)
 {
 	for (int i = 0; segment_every_source(set, i) != NULL; i++)
 	{
@@ -240,10 +238,10 @@ segment_missing_feed(SourceSet *set, const Word *word)
 	if (is_fed_by_column(set, word))
 		return NULL;
 	if (word->id == WORD_ITEMS_BOUGHT && has_role(set, ROLE_ORDERS))
-		return is_mapped(set, ROLE_ORDERS, "items") || has_role(set, ROLE_ORDER_LINES) ? NULL
+		return segment_is_mapped(set, ROLE_ORDERS, "items") || has_role(set, ROLE_ORDER_LINES) ? NULL
 			: "Map the items: segment.attach_orders(…, items => …), or attach the lines of orders: segment.attach_order_lines(…).";
 	if (word->id == WORD_ITEMS_RETURNED && has_role(set, ROLE_RETURNS))
-		return is_mapped(set, ROLE_RETURNS, "items") || has_role(set, ROLE_RETURN_LINES) ? NULL
+		return segment_is_mapped(set, ROLE_RETURNS, "items") || has_role(set, ROLE_RETURN_LINES) ? NULL
 			: "Map the items: segment.attach_returns(…, items => …), or attach the lines of returns: segment.attach_return_lines(…).";
 	if (word->needs & NEEDS_ORDERS)
 		return has_role(set, ROLE_ORDERS) ? NULL : "Attach the orders: segment.attach_orders(…).";
@@ -911,6 +909,34 @@ new_node(ConditionKind kind)
 	return node;
 }
 
+/* A text of which nothing is left once it is read as texts are compared is never found, or always. */
+static void
+refuse_empty(const ConditionNode *clause, const Asked *asked, uint8 function, const BoundValue *value)
+{
+	static const PhoneRules any_rules = {"1", 0, NULL};
+	int			length = (int) strlen(value->text);
+	text	   *folded = function == CONDITION_UNACCENTED ? segment_unaccent_text(value->text, length)
+		: segment_fold_text(value->text, length);
+	const char *lacks = NULL;
+
+	if (clause->kind == CONDITION_HAS_WORD)
+	{
+		if (!segment_has_words_in(folded, folded))
+			lacks = "word";
+	}
+	else if (asked->figure && asked->figure->word->id == WORD_PHONE)
+	{
+		if (VARSIZE_ANY_EXHDR(segment_phone_pattern_text(value->text, length, &any_rules)) == 0)
+			lacks = "digit";
+	}
+	else if (VARSIZE_ANY_EXHDR(folded) == 0)
+		lacks = "letter";
+	if (lacks != NULL)
+		bind_error(clause, ERRCODE_INVALID_TEXT_REPRESENTATION,
+				   psprintf("there is no %s in '%s': a clause on it can never hold, or always does", lacks, value->text),
+				   "What is missing is asked with IS NULL.");
+}
+
 /* What is left of a clause once it is known what it asks. */
 static BoundNode *
 bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint8 function)
@@ -953,6 +979,8 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 			return node;
 		}
 		node->values = lappend(node->values, bind_value(binder, clause, asked, &value));
+		if (asked->type == VALUE_TEXT || asked->type == VALUE_LIST)
+			refuse_empty(clause, asked, function, llast(node->values));
 	}
 	return node;
 }
@@ -1075,22 +1103,22 @@ unknown_field(const ConditionNode *clause, const char *event, Narrowing narrowin
 const char *
 segment_missing_field(SourceSet *set, Narrowing event, const char *field)
 {
-	bool		returns = event == NARROW_RETURNS || event == NARROW_RETURN_LINES;
+	bool		returns = event == NARROW_RETURN_LINES;
 	SourceRole	lines = returns ? ROLE_RETURN_LINES : ROLE_ORDER_LINES;
 	const char *attach_lines = returns ? "attach_return_lines" : "attach_order_lines";
 
 	if (strcmp(field, "channel") == 0 || strcmp(field, "items") == 0)
-		return is_mapped(set, ROLE_ORDERS, field) ? NULL : psprintf("Map it: segment.attach_orders(…, %s => …).", field);
+		return segment_is_mapped(set, ROLE_ORDERS, field) ? NULL : psprintf("Map it: segment.attach_orders(…, %s => …).", field);
 	if (is_line_field(field))
 	{
 		const char *column = strcmp(field, "id") == 0 ? "product" : field;
 
-		return is_mapped(set, lines, column) ? NULL : psprintf("Map it: segment.%s(…, %s => …).", attach_lines, column);
+		return segment_is_mapped(set, lines, column) ? NULL : psprintf("Map it: segment.%s(…, %s => …).", attach_lines, column);
 	}
 	if (strcmp(field, "sum_amount") == 0 && event == NARROW_LINES)
-		return is_mapped(set, lines, "amount") ? NULL : "Map the amount of a line: segment.attach_order_lines(…, amount => …).";
+		return segment_is_mapped(set, lines, "amount") ? NULL : "Map the amount of a line: segment.attach_order_lines(…, amount => …).";
 	if (strcmp(field, "sum_quantity") == 0 && returns)
-		return is_mapped(set, ROLE_RETURNS, "items") || has_role(set, lines) ? NULL
+		return segment_is_mapped(set, ROLE_RETURNS, "items") || has_role(set, lines) ? NULL
 			: "Map the items: segment.attach_returns(…, items => …), or attach the lines of returns: segment.attach_return_lines(…).";
 	return NULL;
 }

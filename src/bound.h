@@ -112,6 +112,7 @@ extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);
 extern const char *segment_missing_field(SourceSet *set, Narrowing event, const char *field);
+extern bool segment_is_mapped(SourceSet *set, SourceRole role, const char *column);
 extern bool segment_roles_of_event(Narrowing event, SourceRole role);
 
 #endif							/* SEGMENT_BOUND_H */

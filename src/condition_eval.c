@@ -209,7 +209,7 @@ anniversary_within(const Moment *moment, DateADT from, DateADT to)
 				day;
 	bool		result = false;
 
-	if (DATE_NOT_FINITE(from) || DATE_NOT_FINITE(to) || to < from ||
+	if (DATE_NOT_FINITE(from) || DATE_NOT_FINITE(to) ||
 		!segment_date_parts(moment->day, &year, &month, &day))
 		return false;
 	return segment_anniversary_between(month, day, from, to, &result) && result;
@@ -262,14 +262,13 @@ anniversary_holds(const Evaluation *evaluation, const BoundNode *node, const Fig
 				to = day_of(evaluation, last);
 				if (first->kind == CONDITION_DATE)
 					from = in_year(from, this_year);
+				/* a last day before the first stands for the next such day: over the year's end */
+				if (!segment_date_parts(to, &year, &month, &day))
+					return false;
 				if (last->kind == CONDITION_DATE)
-				{
-					DateADT		given = to;
-
-					to = in_year(given, this_year);
-					if (to < from)
-						to = in_year(given, this_year + 1);
-				}
+					to = in_year(to, this_year);
+				if (to < from && !segment_next_anniversary(month, day, from - 1, &to))
+					return false;
 				return anniversary_within(&moment, from, to);
 			}
 		default:

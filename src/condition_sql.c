@@ -242,14 +242,19 @@ date_clause(const SqlWriter *writer, const BoundNode *node, const char *expr)
 }
 
 /*
- * The days between which an anniversary must fall: of dates given with a year
- * the year is ignored, so they are taken to lie about today.
+ * The days between which an anniversary must fall.  Dates given with a year are
+ * taken to lie in this one, and a last day before the first stands for the next
+ * such day: a range goes over the year's end.
  */
 static void
 anniversary_bounds(const SqlWriter *writer, const BoundNode *node, DateADT *from, DateADT *to)
 {
 	const BoundValue *first;
 	const BoundValue *last;
+	int			year,
+				month,
+				day,
+				this_year;
 
 	if (node->kind == CONDITION_DURING)
 	{
@@ -261,24 +266,16 @@ anniversary_bounds(const SqlWriter *writer, const BoundNode *node, DateADT *from
 	last = llast(node->values);
 	*from = day_of(writer, first);
 	*to = day_of(writer, last);
-	if (DATE_NOT_FINITE(*from) || DATE_NOT_FINITE(*to))
+	if (!segment_date_parts(writer->shop->today, &this_year, &month, &day))
 		return;
+	if (first->kind == CONDITION_DATE && segment_date_parts(*from, &year, &month, &day))
+		(void) segment_anniversary_in(month, day, this_year, from);
+	if (segment_date_parts(*to, &year, &month, &day))
 	{
-		int			year,
-					month,
-					day,
-					this_year;
-
-		if (!segment_date_parts(writer->shop->today, &this_year, &month, &day))
-			return;
-		if (first->kind == CONDITION_DATE && segment_date_parts(*from, &year, &month, &day))
-			(void) segment_anniversary_in(month, day, this_year, from);
-		if (last->kind == CONDITION_DATE && segment_date_parts(*to, &year, &month, &day))
-		{
+		if (last->kind == CONDITION_DATE)
 			(void) segment_anniversary_in(month, day, this_year, to);
-			if (*to < *from)
-				(void) segment_anniversary_in(month, day, this_year + 1, to);
-		}
+		if (*to < *from)
+			(void) segment_next_anniversary(month, day, *from - 1, to);
 	}
 }
 
@@ -286,7 +283,11 @@ anniversary_bounds(const SqlWriter *writer, const BoundNode *node, DateADT *from
 static char *
 anniversary_in_sql(const char *expr, int year)
 {
-	return psprintf("(%1$s + make_interval(years => %2$d - extract(year FROM %1$s)::integer))::date", expr, year);
+	const char *day = psprintf("extract(day FROM %s)::integer", expr);
+
+	if (!isleap(year))
+		day = psprintf("least(%s, CASE WHEN extract(month FROM %s) = 2 THEN 28 ELSE 31 END)", day, expr);
+	return psprintf("make_date(%d, extract(month FROM %s)::integer, %s)", year > 0 ? year : year - 1, expr, day);
 }
 
 static char *
@@ -300,6 +301,8 @@ anniversary_clause(const SqlWriter *writer, const BoundNode *node, const char *e
 				day;
 	List	   *parts = NIL;
 
+	if (node->instant)
+		expr = psprintf("(%s AT TIME ZONE %s)::date", expr, sql_text(writer->shop->zone_name));
 	if (node->kind == CONDITION_IN)
 	{
 		ListCell   *cell;
@@ -310,6 +313,7 @@ anniversary_clause(const SqlWriter *writer, const BoundNode *node, const char *e
 
 			one.kind = CONDITION_COMPARE;
 			one.detail = CONDITION_EQ;
+			one.instant = false;
 			one.values = list_make1(lfirst(cell));
 			parts = lappend(parts, anniversary_clause(writer, &one, expr));
 		}
@@ -621,7 +625,7 @@ clause_sql(const SqlWriter *writer, const BoundNode *node, const char *expr, con
 		sql = compare_dates(writer, node, expr, other);
 	else if (other != NULL)
 		sql = psprintf("%s %s %s%s", expr, operator_sql(node->detail),
-					   node->factor ? psprintf("%s * ", node->factor) : "", other);
+					   node->factor ? psprintf("%s::numeric * ", node->factor) : "", other);
 	else
 		sql = positive_clause(writer, node, expr);
 	if (is_negative(node))
@@ -710,8 +714,8 @@ items_sql(const SqlWriter *writer, const Source *source, const char *alias)
 }
 
 /*
- * What a field of an event is for the rows of a branch.  For returns in a figure
- * of orders it is reached through their order, but for the day, which is theirs.
+ * What a field of an event is for the rows of a branch.  What returns do not
+ * carry themselves is reached through their order; without one they stay out.
  */
 static char *
 field_sql(const SqlWriter *writer, const Branch *branch, Narrowing event, const char *field, bool *through_order)
@@ -772,6 +776,38 @@ as_list(const char *expr, bool is_array)
 	return is_array ? pstrdup(expr) : psprintf("ARRAY[%s]", expr);
 }
 
+/* A number that is one and finite, or NULL. */
+static char *
+finite_number(const char *expr)
+{
+	return psprintf("CASE WHEN %1$s > '-Infinity' AND %1$s < 'Infinity' THEN %1$s END", expr);
+}
+
+/* A date that is finite, or NULL. */
+static char *
+finite_date(const char *expr)
+{
+	return psprintf("CASE WHEN isfinite(%1$s) THEN %1$s END", expr);
+}
+
+/* An instant that is finite and in the calendar, or NULL. */
+static char *
+finite_instant(const char *expr)
+{
+	return psprintf("CASE WHEN %1$s >= timestamptz '0001-01-01 00:00:00+00' AND %1$s < timestamptz '10000-01-01 00:00:00+00' THEN %1$s END", expr);
+}
+
+/* A column of the merchant's own, whose values nobody has checked. */
+static char *
+custom_sql(ValueType type, bool instant, const char *expr)
+{
+	if (type == VALUE_NUMBER)
+		return finite_number(expr);
+	if (type == VALUE_DATE)
+		return instant ? finite_instant(expr) : finite_date(expr);
+	return pstrdup(expr);
+}
+
 /* The rows of a branch for which the clauses hold. */
 static void
 append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure, const Branch *branch)
@@ -789,7 +825,8 @@ append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure
 		? branch->parent ? "COALESCE(e.customer, p.customer)" : "e.customer" : "p.customer";
 	if (branch->order && !branch->parent->fields[FIELD_CUSTOMER].mapped)
 		customer = "o.customer";
-	amount = segment_source_column(source, "amount") ? "e.amount" : "NULL::numeric";
+	amount = !segment_source_column(source, "amount") ? "NULL::numeric"
+		: branch->lines ? finite_number("e.amount") : "e.amount";
 	items = branch->lines ? "e.quantity" : source->role == ROLE_ORDERS || source->role == ROLE_RETURNS
 		? segment_source_column(source, "items") ? "e.items" : "NULL::numeric"
 		: source->role == ROLE_POINTS ? "e.points" : "NULL::numeric";
@@ -825,26 +862,33 @@ append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure
 		bool		through_order;
 		char	   *expr = field_sql(writer, branch, figure->event, clause->field, &through_order);
 
-		if (through_order && figure->event == NARROW_SPENT)
-			appendStringInfo(sql, " AND %s.key IS NOT NULL",
-							 branch->order ? "o" : branch->parent ? "p" : "e");
-		if (through_order && figure->event == NARROW_SPENT && !branch->parent)
-			appendStringInfoString(sql, " AND false");
+		if (through_order)
+			appendStringInfoString(sql, branch->lines ? branch->order ? " AND o.key IS NOT NULL" : " AND false"
+								   : branch->parent ? " AND p.key IS NOT NULL" : " AND false");
+		if (expr && strncmp(clause->field, "custom.", 7) == 0)
+			expr = custom_sql(clause->type, clause->instant, expr);
 		appendStringInfo(sql, " AND %s",
 						 clause_sql(writer, clause, expr ? expr : null_sql(clause), NULL, true));
 	}
 }
 
+/* Whether a clause asks for what only lines have. */
 static bool
-narrows_by_lines(const BoundFigure *figure)
+narrows_by_lines(const SqlWriter *writer, const BoundFigure *figure)
 {
+	SourceRole	whole = figure->event == NARROW_LINES ? ROLE_ORDERS : ROLE_RETURNS;
 	ListCell   *cell;
 
+	if (figure->event != NARROW_LINES && figure->event != NARROW_RETURN_LINES)
+		return false;
 	foreach(cell, figure->narrow)
 	{
 		const char *field = ((BoundNode *) lfirst(cell))->field;
 
 		if (strcmp(field, "id") == 0 || strcmp(field, "category") == 0)
+			return true;
+		if (strncmp(field, "custom.", 7) == 0 && !segment_is_mapped(writer->set, whole, field) &&
+			!segment_is_mapped(writer->set, ROLE_ORDERS, field))
 			return true;
 	}
 	return false;
@@ -854,7 +898,7 @@ narrows_by_lines(const BoundFigure *figure)
 static bool
 is_branch(const SqlWriter *writer, const BoundFigure *figure, const Source *source)
 {
-	bool		lines = narrows_by_lines(figure);
+	bool		lines = narrows_by_lines(writer, figure);
 
 	switch (figure->event)
 	{
@@ -868,8 +912,6 @@ is_branch(const SqlWriter *writer, const BoundFigure *figure, const Source *sour
 			/* items of orders without lines, where nothing asks for lines */
 			return source->role == ROLE_ORDERS && figure->word->type != VALUE_EVENT && !lines &&
 				source->counts_items;
-		case NARROW_RETURNS:
-			return source->role == ROLE_RETURNS;
 		case NARROW_RETURN_LINES:
 			if (source->role == ROLE_RETURN_LINES)
 				return source->parent >= 0 && (lines || figure->aggregate == AGGREGATE_QUANTITY);
@@ -935,27 +977,13 @@ is_profile_array(const SqlWriter *writer, const char *column)
 	return mapped != NULL && mapped->type == TEXTARRAYOID;
 }
 
-/* A date that is finite, or NULL. */
-static char *
-finite_date(const char *expr)
-{
-	return psprintf("CASE WHEN isfinite(%1$s) THEN %1$s END", expr);
-}
-
-/* An instant that is finite and in the calendar, or NULL. */
-static char *
-finite_instant(const char *expr)
-{
-	return psprintf("CASE WHEN %1$s >= timestamptz '0001-01-01 00:00:00+00' AND %1$s < timestamptz '10000-01-01 00:00:00+00' THEN %1$s END", expr);
-}
-
 static char *
 birth_part(const SqlWriter *writer, const char *column, const char *part)
 {
 	Source	   *customers = segment_customers_source(writer->set);
 
 	if (segment_source_column(customers, column))
-		return psprintf("CASE WHEN %1$s > -1e6 AND %1$s < 1e6 THEN %1$s END", column_sql("c", column));
+		return finite_number(column_sql("c", column));
 	return psprintf("extract(%s FROM %s)::numeric", part, finite_date("c.birth_date"));
 }
 
@@ -980,6 +1008,7 @@ age_sql(const SqlWriter *writer)
 
 	(void) segment_date_parts(writer->shop->today, &year, &month, &day);
 	return psprintf("CASE WHEN isfinite(c.birth_date) AND c.birth_date <= %1$s THEN %2$d - extract(year FROM c.birth_date)"
+					" - CASE WHEN c.birth_date < date '0001-01-01' THEN 1 ELSE 0 END"
 					" - CASE WHEN %3$s > %1$s THEN 1 ELSE 0 END END",
 					sql_date(writer->shop->today), year, anniversary_in_sql("c.birth_date", year));
 }
@@ -1109,11 +1138,7 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 		case WORD_CUSTOM:
 			if (figure->type == VALUE_LIST)
 				return list_sql(writer, figure->column);
-			if (figure->type == VALUE_DATE)
-				return figure->instant ? finite_instant(column_sql("c", figure->column)) : finite_date(column_sql("c", figure->column));
-			if (figure->type == VALUE_NUMBER)
-				return psprintf("CASE WHEN %1$s > '-Infinity' AND %1$s < 'Infinity' THEN %1$s END", column_sql("c", figure->column));
-			return column_sql("c", figure->column);
+			return custom_sql(figure->type, figure->instant, column_sql("c", figure->column));
 		case WORD_AVERAGE_ORDER_VALUE:
 			return psprintf("(%s.total / nullif(%s.n, 0))", f, f);
 		case WORD_FIRST_ORDER_DATE:
@@ -1296,8 +1321,7 @@ figure_join(const SqlWriter *writer, const BoundFigure *figure)
 				case AGGREGATE_NONE:
 					return NULL;
 				case AGGREGATE_COUNT:
-					total = figure->event == NARROW_LINES ||
-						(figure->event == NARROW_RETURN_LINES && narrows_by_lines(figure))
+					total = figure->event == NARROW_LINES || narrows_by_lines(writer, figure)
 						? "count(DISTINCT e.event)" : "count(*)";
 					break;
 				case AGGREGATE_AMOUNT:

@@ -173,7 +173,7 @@ inquire(Inquiry *inquiry, void (*after_batch) (Inquiry *))
 {
 	SourceSet  *set = inquiry->set;
 	Oid			owner = only_owner(set);
-	char	   *sql = psprintf("%s\nORDER BY 1%s", segment_figures_select(set, inquiry->bound, &inquiry->shop), set->key_order);
+	char	   *sql = psprintf("%s\nORDER BY c.key%s", segment_figures_select(set, inquiry->bound, &inquiry->shop), set->key_order);
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "segment inquiry", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before;
 	Portal		portal;
@@ -433,7 +433,7 @@ read_personal(void *argument)
 	for (int i = 0; i < lengthof(columns); i++)
 		appendStringInfo(&sql, ", %s", segment_source_column(customers, columns[i])
 						 ? psprintf("m.%s", columns[i]) : "NULL::pg_catalog.text");
-	appendStringInfo(&sql, " FROM %s m WHERE m.key OPERATOR(pg_catalog.=) ANY ($1) ORDER BY 1%s", customers->mapping_sql, set->key_order);
+	appendStringInfo(&sql, " FROM %s m WHERE m.key OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.key%s", customers->mapping_sql, set->key_order);
 	segment_become_merchant(GetUserId(), NULL, &caller);
 	segment_execute_with(sql.data, 1, &set->key_array_type, &array, NULL, true, NULL, NULL);
 	segment_resume(&caller);

@@ -35,10 +35,10 @@ static const Word words[] = {
 	{WORD_NUMBER_OF_ORDERS, "number_of_orders", VALUE_NUMBER, NARROW_ORDERS, NEEDS_ORDERS, NULL, "Number of orders", "Tổng số đơn hàng đã mua"},
 	{WORD_ITEMS_BOUGHT, "items_bought", VALUE_NUMBER, NARROW_LINES, NEEDS_ORDERS, NULL, "Items bought", "Số lượng sản phẩm đã mua"},
 	{WORD_ITEMS_RETURNED, "items_returned", VALUE_NUMBER, NARROW_RETURN_LINES, NEEDS_RETURNS, NULL, "Items returned", "Số lượng sản phẩm trả"},
-	{WORD_NUMBER_OF_RETURNS, "number_of_returns", VALUE_NUMBER, NARROW_RETURNS, NEEDS_RETURNS, NULL, "Number of returns", "Số lần trả hàng"},
+	{WORD_NUMBER_OF_RETURNS, "number_of_returns", VALUE_NUMBER, NARROW_RETURN_LINES, NEEDS_RETURNS, NULL, "Number of returns", "Số lần trả hàng"},
 	{WORD_AMOUNT_SPENT, "amount_spent", VALUE_NUMBER, NARROW_SPENT, NEEDS_ORDERS, NULL, "Amount spent", "Tổng chi tiêu"},
 	{WORD_AMOUNT_ORDERED, "amount_ordered", VALUE_NUMBER, NARROW_ORDERS, NEEDS_ORDERS, NULL, "Amount ordered", "Tổng tiền đặt hàng"},
-	{WORD_AMOUNT_RETURNED, "amount_returned", VALUE_NUMBER, NARROW_RETURNS, NEEDS_RETURNS, NULL, "Amount returned", "Tổng tiền trả hàng"},
+	{WORD_AMOUNT_RETURNED, "amount_returned", VALUE_NUMBER, NARROW_RETURN_LINES, NEEDS_RETURNS, NULL, "Amount returned", "Tổng tiền trả hàng"},
 	{WORD_AVERAGE_ORDER_VALUE, "average_order_value", VALUE_NUMBER, NARROW_ORDERS, NEEDS_ORDERS, NULL, "Average order value", "Giá trị trung bình đơn hàng"},
 	{WORD_MONTHLY_TOTAL, "monthly_total", VALUE_NUMBER, NARROW_NOT, NEEDS_ORDERS, NULL, "Spent this month", "Tổng tiền tháng này"},
 	{WORD_MONTHLY_AVERAGE, "monthly_average", VALUE_NUMBER, NARROW_MONTHS, NEEDS_ORDERS, NULL, "Average spent a month", "Mức trung bình theo tháng"},
@@ -185,7 +185,6 @@ segment_event_field(Narrowing event, int i)
 		case NARROW_LINES:
 			fields = line_fields;
 			break;
-		case NARROW_RETURNS:
 		case NARROW_RETURN_LINES:
 			fields = return_fields;
 			break;

@@ -73,8 +73,7 @@ typedef enum Narrowing
 	NARROW_NOT,
 	NARROW_ORDERS,				/* clauses over the fields of orders */
 	NARROW_LINES,				/* of orders and their lines */
-	NARROW_RETURNS,
-	NARROW_RETURN_LINES,
+	NARROW_RETURN_LINES,		/* of returns and their lines */
 	NARROW_SPENT,				/* of orders, which returns share */
 	NARROW_OFFERS,
 	NARROW_POINTS,
