@@ -1143,11 +1143,15 @@ create_ledger(Attachment *attachment)
 	Identity	caller;
 
 	segment_become(attachment->set->owner, &caller);
-	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s PRIMARY KEY, customer_id %s NOT NULL,"
+	segment_execute(psprintf("CREATE TABLE segment.counted_%d (key %s NOT NULL, customer_id %s NOT NULL,"
 							 " amount numeric, at timestamptz, items numeric)", attachment->id,
 							 format_type_be_qualified(attachment->has[FIELD_KEY] ? attachment->key_type
 													  : attachment->parent_key_type),
 							 attachment->set->key_type_name));
+	/* in several partitions a key may repeat */
+	segment_execute(psprintf(attachment->has[FIELD_KEY] && get_rel_relkind(attachment->relid) == RELKIND_PARTITIONED_TABLE
+							 ? "CREATE INDEX counted_%1$d_key ON segment.counted_%1$d (key)"
+							 : "ALTER TABLE segment.counted_%1$d ADD PRIMARY KEY (key)", attachment->id));
 	segment_execute(psprintf("CREATE INDEX counted_%1$d_customer ON segment.counted_%1$d (customer_id)", attachment->id));
 	segment_execute(psprintf("REVOKE ALL ON segment.counted_%d FROM PUBLIC", attachment->id));
 	segment_execute(psprintf("COMMENT ON TABLE segment.counted_%d IS %s", attachment->id,

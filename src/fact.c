@@ -1053,7 +1053,46 @@ bump_missing(Firing *firing, Values *missing, Values *bumped)
 	sort_customers(set, bumped);
 }
 
-/* The difference between now and before: to the ledger, and as contributions. */
+/* How many rows from the first one on bear its key; mostly one. */
+static int
+rows_of_key(Source *source, const Rows *rows, int first)
+{
+	int			n = 1;
+
+	while (source->key_may_repeat && first + n < rows->n &&
+		   compare_row_keys(&rows->rows[first], &rows->rows[first + n], source) == 0)
+		n++;
+	return n;
+}
+
+/* Whether rows of one key count for the same now as before, in whatever order. */
+static bool
+same_rows(SourceSet *set, const Row *now, int nnow, const Row *before, int nbefore)
+{
+	bool	   *matched;
+
+	if (nnow != nbefore)
+		return false;
+	if (nnow == 1)
+		return segment_same_row(set, now, before);
+	matched = palloc0(sizeof(bool) * nbefore);
+	for (int i = 0; i < nnow; i++)
+	{
+		int			j = 0;
+
+		while (j < nbefore && (matched[j] || !segment_same_row(set, &now[i], &before[j])))
+			j++;
+		if (j == nbefore)
+			return false;
+		matched[j] = true;
+	}
+	return true;
+}
+
+/*
+ * The difference between now and before: to the ledger, and as contributions.
+ * The ledger is written key by key, so rows that share one go and come together.
+ */
 static void
 book_difference(Firing *firing, Settling *item)
 {
@@ -1074,20 +1113,23 @@ book_difference(Firing *firing, Settling *item)
 	{
 		int			order = i == now->n ? 1 : j == before->n ? -1
 			: compare_row_keys(&now->rows[i], &before->rows[j], source);
-		Row		   *is = order <= 0 ? &now->rows[i++] : NULL;
-		Row		   *was = order >= 0 ? &before->rows[j++] : NULL;
+		int			nis = order <= 0 ? rows_of_key(source, now, i) : 0;
+		int			nwas = order >= 0 ? rows_of_key(source, before, j) : 0;
+		bool		same = same_rows(set, &now->rows[i], nis, &before->rows[j], nwas);
 
-		if (is != NULL && was != NULL && segment_same_row(set, is, was))
-			continue;
-		if (was != NULL)
+		for (int end = j + nwas; j < end; j++)
 		{
-			*segment_rows_add(&gone) = *was;
-			contribute(firing, source, -1, was);
+			if (same)
+				continue;
+			*segment_rows_add(&gone) = before->rows[j];
+			contribute(firing, source, -1, &before->rows[j]);
 		}
-		if (is != NULL)
+		for (int end = i + nis; i < end; i++)
 		{
-			*segment_rows_add(&come) = *is;
-			contribute(firing, source, 1, is);
+			if (same)
+				continue;
+			*segment_rows_add(&come) = now->rows[i];
+			contribute(firing, source, 1, &now->rows[i]);
 		}
 	}
 	write_ledger(set, source, &gone, &come);

@@ -436,9 +436,20 @@ name_parents(Recomputation *work, Source *parent, const char *condition)
 		LinkedWork	linked = {.work = work, .source = parent};
 		Tuplestorestate *rows = linked.rows = tuplestore_begin_heap(false, false, work_mem);
 
+		Datum		customers = work->customers;
+
+		/* where a key repeats, the rows of others say whose it is */
+		if (parent->key_may_repeat)
+			work->customers = (Datum) 0;
 		join_linked(&linked);
+		work->customers = customers;
 		segment_name_rows("parent_rows", rows_desc(set, parent, false), rows);
-		run(work, set->owner, "SELECT r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL", parents);
+		run(work, set->owner,
+			psprintf("SELECT p.key, p.customer_id FROM (SELECT %s r.key, r.customer_id FROM parent_rows r WHERE r.reason IS NULL%s) p"
+					 " WHERE true%s",
+					 parent->key_may_repeat ? "DISTINCT ON (r.key)" : "",
+					 parent->key_may_repeat ? psprintf(" ORDER BY r.key, r.customer_id%s", set->key_order) : "",
+					 only_asked(work, "p.customer_id")), parents);
 		forget_rows("parent_rows", rows);
 	}
 	else
@@ -565,12 +576,38 @@ read_linked_rows(Recomputation *work, Source *source, Tuplestorestate *rows, Tup
 		put_row(work, source, rows, desc, &read.rows[i]);
 }
 
+/*
+ * The same where a key may repeat: keys of which the rows are not those that
+ * count now are written anew.
+ */
+static void
+write_repeating_ledger(Recomputation *work, Source *source)
+{
+	const char *stored = psprintf("SELECT c.key, c.customer_id, c.amount, c.at, c.items FROM segment.counted_%d c WHERE true%s",
+								  source->id, only_asked(work, "c.customer_id"));
+	const char *counted = psprintf("SELECT s.key, s.customer_id, s.amount, s.at, s.items FROM source_rows s WHERE s.reason IS NULL%s",
+								   only_asked(work, "s.customer_id"));
+
+	run(work, work->set->owner,
+		psprintf("DELETE FROM segment.counted_%1$d c WHERE c.key IN (SELECT d.key FROM ((%2$s EXCEPT ALL %3$s)"
+				 " UNION ALL (%3$s EXCEPT ALL %2$s)) d)%4$s",
+				 source->id, stored, counted, only_asked(work, "c.customer_id")), NULL);
+	run(work, work->set->owner,
+		psprintf("INSERT INTO segment.counted_%1$d (key, customer_id, amount, at, items) %3$s"
+				 " AND s.key NOT IN (SELECT k.key FROM (%2$s) k)", source->id, stored, counted), NULL);
+}
+
 /* Make the ledger of a linked source say what its rows count for now. */
 static void
 write_ledger(Recomputation *work, Source *source)
 {
 	const char *asked = only_asked(work, "c.customer_id");
 
+	if (source->key_may_repeat && !source->grouped)
+	{
+		write_repeating_ledger(work, source);
+		return;
+	}
 	run(work, work->set->owner,
 		psprintf("DELETE FROM segment.counted_%d c WHERE NOT EXISTS (SELECT FROM source_rows s"
 				 " WHERE s.reason IS NULL AND s.key = c.key AND s.customer_id = c.customer_id"
@@ -593,8 +630,10 @@ compare_ledger(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("SELECT coalesce(c.customer_id, s.customer_id), %2$s || coalesce(c.key, s.key)::text,"
 				 " c.%1$s::text, s.%1$s::text"
-				 " FROM segment.counted_%3$d c FULL JOIN (SELECT * FROM source_rows r WHERE r.reason IS NULL) s"
-				 " ON s.key = c.key"
+				 " FROM (SELECT *, row_number() OVER (PARTITION BY k.key ORDER BY k.customer_id, k.amount, k.at, k.items) AS n"
+				 " FROM segment.counted_%3$d k) c"
+				 " FULL JOIN (SELECT *, row_number() OVER (PARTITION BY r.key ORDER BY r.customer_id, r.amount, r.at, r.items) AS n"
+				 " FROM source_rows r WHERE r.reason IS NULL) s ON s.key = c.key AND s.n = c.n"
 				 " WHERE (c.customer_id, c.amount, c.at, c.items) IS DISTINCT FROM (s.customer_id, s.amount, s.at, s.items)",
 				 segment_is_lines(source->role) ? "items" : "amount",
 				 quote_literal_cstr(psprintf(source->grouped ? "rows of %s that name " : "row of %s with key ", source->name)),

@@ -645,11 +645,24 @@ parent_keys(Source *source, Source *parent, Datum *keys, int *n)
 	return converted;
 }
 
-/* Rows of a parent that itself names rows of another source: returns of return lines. */
+static int
+compare_parents_and_customers(const void *a, const void *b, void *set)
+{
+	int			order = compare_parents(a, b);
+
+	return order != 0 ? order
+		: segment_compare_customers(set, ((const Parent *) a)->customer, ((const Parent *) b)->customer);
+}
+
+/*
+ * Rows of a parent that itself names rows of another source: returns of return
+ * lines.  Where a key repeats, the least of their customers stands for it.
+ */
 static void
 read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Parents *list)
 {
 	Rows		rows = {0};
+	int			n = 0;
 
 	segment_read_linked(set, parent, keys, nkeys, &rows);
 	add_parents(list, rows.n);
@@ -657,10 +670,19 @@ read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Pare
 	{
 		if (!rows.rows[i].counts)
 			continue;
-		list->parents[list->n].key = segment_value_text(parent->fields[FIELD_KEY].type, rows.rows[i].key);
+		list->parents[list->n].key = segment_key_text(parent, &rows.rows[i]);
 		list->parents[list->n].has_customer = true;
 		list->parents[list->n++].customer = rows.rows[i].customer;
 	}
+	if (!parent->key_may_repeat || list->n < 2)
+		return;
+	qsort_arg(list->parents, list->n, sizeof(Parent), compare_parents_and_customers, set);
+	for (int i = 0; i < list->n; i++)
+	{
+		if (i == 0 || compare_parents(&list->parents[n - 1], &list->parents[i]) != 0)
+			list->parents[n++] = list->parents[i];
+	}
+	list->n = n;
 }
 
 /*

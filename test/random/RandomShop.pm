@@ -31,13 +31,17 @@ my %choices = (
 	lines => [qw(none bare keyed expression)],
 	return_lines => [qw(none bare keyed)],
 	till => [qw(orders refunds bare)],
+	also => [qw(none none customers returns_state returns_at order_lines)],    # what else is partitioned
 	own_triggers => [ 0, 1 ],
 	deferred => [ 0, 1 ]);
 
 # Options as a line of text, and back.
 sub options { my ($self) = @_; return join ' ', map { "$_=$self->{$_}" } sort keys %choices; }
 
-sub kind { my ($self) = @_; return "orders=$self->{orders}"; }
+sub kind { my ($self) = @_; return "orders=$self->{orders}" . ($self->{also} ne 'none' ? " also=$self->{also}" : ''); }
+
+# What a description does not name is the plainest.
+sub complete { my ($class, %given) = @_; return { (map { $_ => $choices{$_}[0] } keys %choices), %given }; }
 
 sub draw
 {
@@ -46,6 +50,9 @@ sub draw
 	%options = (%options, %given);
 	# a key that may repeat is no target of a foreign key or of a subquery
 	$options{returns} = 'order_key' if $options{orders} ne 'plain' && $options{returns} =~ /^(one|three)/;
+	$options{also} = 'none' if $options{also} eq 'order_lines' && $options{lines} ne 'bare';
+	# open: rows of a partitioned table that share a key, where others name them or they are lines with a key
+	$options{return_lines} = 'none' if $options{also} =~ /returns/;
 	return \%options;
 }
 
@@ -176,11 +183,11 @@ sub describe
 		weight => 16, columns => [
 			[ id => 'bigint', \&return_id ], [ $named => $named eq 'order_id' ? 'bigint' : 'integer', $name ],
 			($self->{returns} eq 'customer' ? [ customer_id => $key, sub { chance(0.5) ? 'NULL' : $self->customer } ] : ()),
-			[ refund => 'numeric', \&amount ], [ pieces => 'numeric', \&items ], [ at => 'timestamptz', sub { $self->instant } ],
-			[ state => 'text', sub { chance(0.02) ? 'NULL' : "'" . (chance(0.8) ? 'settled' : 'pending') . "'" } ] ],
+			[ refund => 'numeric', \&amount ], [ pieces => 'numeric', \&items ], [ at => 'timestamptz', sub { $self->{also} eq 'returns_at' ? date_in() : $self->instant } ],
+			[ state => 'text', sub { $self->{also} ne 'returns_state' && chance(0.02) ? 'NULL' : "'" . (chance(0.8) ? 'settled' : 'pending') . "'" } ] ],
 		key => ['id'],
 		assign => sub {
-			one_of('refund = ' . amount(), "$named = " . $name->(), "$named = " . $name->(), "state = '" . one_of('settled', 'pending') . "'", 'at = ' . $self->instant,
+			one_of('refund = ' . amount(), "$named = " . $name->(), "$named = " . $name->(), "state = '" . one_of('settled', 'pending') . "'", 'at = ' . ($self->{also} eq 'returns_at' ? date_in() : $self->instant),
 				'id = ' . return_id(), 'pieces = ' . items(), 'refund = refund', ($self->{returns} eq 'customer' ? 'customer_id = ' . one_of('NULL', $self->customer) : ()));
 		},
 		where => sub { one_of("$named = " . order_id(), "$named < 30", "state = 'pending'", 'id % 5 = ' . between(0, 4)) } };
@@ -193,11 +200,11 @@ sub describe
 		$t{order_lines} = {
 			weight => 22, columns => [
 				($self->{lines} eq 'bare' ? () : [ id => 'bigint', sub { between(1, 150) } ]), [ $named => $expression ? 'integer' : 'bigint', $name ],
-				[ sku => 'text', sub { one_of("'a'", "'a'", "'b'", 'NULL') } ], [ qty => 'numeric', \&quantity ],
+				[ sku => 'text', sub { one_of("'a'", "'a'", "'b'", $self->{also} eq 'order_lines' ? "'c'" : 'NULL') } ], [ qty => 'numeric', \&quantity ],
 				($expression ? [ pack => 'numeric', sub { one_of(1, 1, 1, 6, 0, -1, 'NULL') } ] : ()), [ void => 'boolean', sub { one_of('true', ('false') x 6, 'NULL') } ] ],
 			key => $self->{lines} eq 'bare' ? [] : ['id'],
 			assign => sub {
-				one_of('qty = ' . quantity(), 'qty = qty + 1', 'qty = qty', "$named = " . $name->(), "$named = " . $name->(), 'void = NOT void', "sku = 'b'",
+				one_of('qty = ' . quantity(), 'qty = qty + 1', 'qty = qty', "$named = " . $name->(), "$named = " . $name->(), 'void = NOT void', "sku = 'b'", "sku = CASE sku WHEN 'a' THEN 'b' ELSE 'a' END",
 					($expression ? 'pack = ' . between(1, 3) : ()), ($self->{lines} eq 'bare' ? () : 'id = ' . between(1, 150)));
 			},
 			where => sub { one_of("$named = " . order_id(), "$named = " . order_id(), "$named < 20", 'qty > 3', "sku = 'b' AND $named > 60") } };
@@ -216,6 +223,8 @@ sub describe
 			assign => sub { one_of('qty = ' . quantity(), 'qty = qty + 1', 'return_id = ' . $name->(), ($self->{return_lines} eq 'bare' ? () : 'id = ' . between(1, 90))) },
 			where => sub { one_of('return_id = ' . return_id(), 'return_id < 20', 'qty > 3') } };
 	}
+	push @{ $t{returns}{key} }, $self->{also} =~ /returns_(\w+)/ if $self->{also} =~ /returns/;
+	push @{ $t{order_lines}{key} }, 'sku' if $self->{also} eq 'order_lines' && $self->{lines} ne 'bare';
 	for my $name (keys %t)
 	{
 		my $table = $t{$name};
@@ -241,6 +250,11 @@ sub partitions
 		nested => [ [ orders_north => "IN ('north')" ], [ orders_south => "IN ('south')" ], [ orders_west => "IN ('west')" ], [ orders_rest => 'DEFAULT' ] ]);
 	return @{ $partitions{ $self->{orders} } };
 }
+my %also_by = (
+	customers => [ 'HASH (id)', customers_0 => 'FOR VALUES WITH (MODULUS 2, REMAINDER 0)', customers_1 => 'FOR VALUES WITH (MODULUS 2, REMAINDER 1)' ],
+	returns_state => [ 'LIST (state)', returns_settled => "FOR VALUES IN ('settled')", returns_other => 'DEFAULT' ],
+	returns_at => [ 'RANGE (at)', returns_old => "FOR VALUES FROM (MINVALUE) TO ('2025-06-01 00:00+00')", returns_new => "FOR VALUES FROM ('2025-06-01 00:00+00') TO (MAXVALUE)" ],
+	order_lines => [ 'LIST (sku)', order_lines_a => "FOR VALUES IN ('a')", order_lines_other => 'DEFAULT' ]);
 my %odd = map { $_ => 1 } qw(orders_2025b orders_cancelled orders_west);
 my %extra = (by_date => "FROM ('2026-01-01 00:00+00') TO ('2026-07-01 00:00+00')", by_status => "IN ('extra')", by_branch => "IN ('extra')", nested => "IN ('extra')");
 
@@ -257,6 +271,8 @@ sub target
 {
 	my ($self, $table) = @_;
 	return 'shop.' . $self->leaf if $table->{name} eq 'orders' && $self->{orders} ne 'plain' && chance(0.2);
+	my ($by, %parts) = $self->{also} =~ /^$table->{name}/ ? @{ $also_by{ $self->{also} } } : ();
+	return 'shop.' . one_of(sort keys %parts) if %parts && chance(0.15);
 	return "shop.$table->{name}";
 }
 
@@ -276,8 +292,10 @@ sub setup
 			"$column $type$needed"
 		} @{ $table->{columns} };
 		push @sql, "CREATE TABLE shop.$name (" . join(', ', @columns, @{ $table->{key} } ? 'PRIMARY KEY (' . join(', ', @{ $table->{key} }) . ')' : ()) . ')'
-		  . ($name eq 'orders' && $self->{orders} ne 'plain' ? " PARTITION BY $part_by{ $self->{orders} }" : '');
+		  . ($name eq 'orders' && $self->{orders} ne 'plain' ? " PARTITION BY $part_by{ $self->{orders} }" : $self->{also} =~ /^$name(?:_|$)/ ? " PARTITION BY $also_by{ $self->{also} }[0]" : '');
 	}
+	my ($by, %parts) = @{ $also_by{ $self->{also} } // [] };
+	push @sql, "CREATE TABLE shop.$_ PARTITION OF shop." . ($self->{also} =~ s/returns_.*/returns/r) . " $parts{$_}" for sort keys %parts;
 	for ($self->partitions)
 	{
 		my ($name, $bound) = @$_;
@@ -311,7 +329,7 @@ sub setup
 	push @references, [ order_lines => 'order_id', 'orders', 'CASCADE' ] if $plain && $self->{lines} =~ /bare|keyed/;
 	push @references, [ parcels => 'order_id', 'orders', 'SET NULL' ] if $plain && $self->{lines} eq 'expression';
 	push @references, [ order_lines => 'parcel_id', 'parcels', 'CASCADE' ] if $self->{lines} eq 'expression';
-	push @references, [ return_lines => 'return_id', 'returns', 'CASCADE' ] if $self->{return_lines} ne 'none';
+	push @references, [ return_lines => 'return_id', 'returns', 'CASCADE' ] if $self->{return_lines} ne 'none' && $self->{also} !~ /returns/;
 	for (@references)
 	{
 		my ($from, $column, $to, $action) = @$_;
@@ -357,7 +375,7 @@ sub own_triggers
 {
 	my ($self) = @_;
 	my $line = $self->{lines} eq 'bare' ? "INSERT INTO shop.order_lines (order_id, sku, qty, void) VALUES (NEW.id, 'a', 2, false);"
-	  : $self->{lines} eq 'keyed' ? "INSERT INTO shop.order_lines (id, order_id, sku, qty, void) VALUES (5000 + NEW.id, NEW.id, 'a', 2, false) ON CONFLICT (id) DO UPDATE SET qty = order_lines.qty + 1;"
+	  : $self->{lines} eq 'keyed' ? "INSERT INTO shop.order_lines (id, order_id, sku, qty, void) VALUES (5000 + NEW.id, NEW.id, 'a', 2, false) ON CONFLICT DO NOTHING;"
 	  : 'NULL;';
 	my @sql = (<<"SQL");
 CREATE FUNCTION shop.order_written() RETURNS trigger LANGUAGE plpgsql AS \$\$
@@ -486,10 +504,8 @@ sub truth
 			JOIN shop.parcels p ON p.id = l.parcel_id JOIN truth.orders_named o ON o.key = p.order_id WHERE NOT l.void");
 	my %return_lines = (
 		none => $none,
-		bare => "SELECT 'shop.return_lines', l.return_id::text, r.customer_id, l.qty FROM shop.return_lines l JOIN truth.returns r ON r.source = 'shop.returns' AND r.key = l.return_id::text
-			WHERE truth.usable(r.amount, r.at, r.given_items)",
-		keyed => "SELECT 'shop.return_lines', l.id::text, r.customer_id, l.qty FROM shop.return_lines l JOIN truth.returns r ON r.source = 'shop.returns' AND r.key = l.return_id::text
-			WHERE truth.usable(r.amount, r.at, r.given_items)");
+		bare => "SELECT 'shop.return_lines', l.return_id::text, r.customer_id, l.qty FROM shop.return_lines l JOIN truth.returns_named r ON r.key = l.return_id::text",
+		keyed => "SELECT 'shop.return_lines', l.id::text, r.customer_id, l.qty FROM shop.return_lines l JOIN truth.returns_named r ON r.key = l.return_id::text");
 	my $refunds = $self->{till} eq 'refunds';
 	my $till_key = $self->{till} eq 'bare' ? "''" : 't.id::text';
 	my $pieces = $self->{returns_items} ? 'r.pieces' : 'NULL::numeric';
@@ -523,6 +539,11 @@ CREATE VIEW truth.returns AS
 	UNION ALL
 	SELECT 'shop.till', $till_key, t.customer_id, -t.total, t.day::timestamp AT TIME ZONE 'Asia/Ho_Chi_Minh', t.items, t.items
 	FROM shop.till t WHERE NOT t.cancelled AND t.total < 0 AND (SELECT truth.is_attached('shop.till', 'returns'));
+
+CREATE VIEW truth.returns_named AS
+	SELECT DISTINCT ON (r.key) r.key, r.customer_id FROM truth.returns r
+	WHERE r.source = 'shop.returns' AND truth.usable(r.amount, r.at, r.given_items) AND r.customer_id <> '${\ $self->anonymous}'
+	ORDER BY r.key, r.customer_id$collate;
 
 CREATE VIEW truth.order_lines (source, key, customer_id, quantity) AS
 	SELECT * FROM ($lines{ $self->{lines} }) l WHERE (SELECT truth.is_attached('shop.order_lines', 'order_lines'));

@@ -44,7 +44,8 @@ my @sessions = $ENV{SESSIONS} ? ($ENV{SESSIONS}) : (1, 4);
 # Every shape in turn; what is not said here is drawn.
 my @shapes = (
 	{ shop => 'triggers' }, { orders => 'plain', foreign_keys => 'cascade' }, { orders => 'by_date' }, { orders => 'plain', foreign_keys => 'none' },
-	{ orders => 'by_status' }, { shop => 'triggers' }, { orders => 'by_branch' }, { orders => 'plain', returns => 'three_steps' }, { orders => 'nested' },
+	{ orders => 'by_status' }, { shop => 'triggers' }, { orders => 'by_branch' }, { orders => 'plain', also => 'returns_state', lines => 'bare' }, { orders => 'plain', also => 'order_lines', lines => 'bare' },
+	{ orders => 'plain', returns => 'three_steps' }, { orders => 'nested' }, { orders => 'plain', also => 'customers' },
 	{ orders => 'plain', key => 'uuid' }, { orders => 'plain', returns => 'one_step' });
 
 my @mending = ('CALL segment.recalculate_in_batches(7)', ('DO $$ BEGIN PERFORM segment.recalculate(); END $$') x 2);
@@ -195,7 +196,9 @@ sub draw_shop
 sub shop_of_text
 {
 	my ($text) = @_;
-	return draw_shop({ map { /(\w+)=(.*)/ ? ($1 => $2) : () } split / +/, $text });
+	my %given = map { /(\w+)=(.*)/ ? ($1 => $2) : () } split / +/, $text;
+	return draw_shop(\%given) if $given{shop};
+	return RandomShop->new(%{ RandomShop->complete(%given) }, can_merge => $can_merge);
 }
 
 # A shop of this kind with everything attached.
