@@ -167,8 +167,15 @@ sub fill
 		my $filling = start_filling($size);
 		if ($way ne '')
 		{
-			sleep 0.1 + rand() * 1.2;
-			look('while it is filled');
+			# some batches on, and then anywhere in the next one
+			my $batches = 1 + int rand 4;
+			while (IPC::Run::pumpable($filling->{handle}) && time - $start < 60)
+			{
+				$filling->{handle}->pump_nb;
+				last if (() = $filling->{err} =~ /INFO:  recalculated/g) >= $batches;
+				sleep 0.01;
+			}
+			sleep rand() * 0.1;
 			my $done = !interrupt($way);
 			IPC::Run::finish($filling->{handle});
 			my $told = () = $filling->{err} =~ /INFO:  recalculated/g;
