@@ -122,12 +122,13 @@ sub interrupt
 	return 0 if $pid eq '';
 	if ($how eq 'kill -9')
 	{
+		my $offset = -s $node->logfile;
 		kill 'KILL', $pid;
 		# the server recovers by itself
-		for (1 .. 300)
+		for (1 .. 600)
 		{
+			last if substr(slurp_file($node->logfile), $offset) =~ /database system is ready to accept connections/;
 			sleep 0.1;
-			last if answer_or_nothing('SELECT 1') eq '1';
 		}
 	}
 	else
@@ -331,9 +332,3 @@ done_testing();
 # ---------------------------------------------------------------------------
 
 sub answer { return $node->safe_psql($database, $_[0]); }
-
-sub answer_or_nothing
-{
-	my ($code, $out) = $node->psql($database, $_[0]);
-	return $code == 0 ? $out : '';
-}
