@@ -597,23 +597,6 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
-
-CREATE FUNCTION segment._epoch_row() RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF NEW.since IS DISTINCT FROM now() THEN
-		NEW.system_identifier := 'restored';
-	END IF;
-	RETURN NEW;
-END
-$$;
-REVOKE ALL ON FUNCTION segment._epoch_row() FROM PUBLIC;
-COMMENT ON FUNCTION segment._epoch_row() IS 'trigger by which state that was restored is never taken for this database''s own (internal)';
-
-CREATE TRIGGER _segment_row BEFORE INSERT ON segment.epoch
-	FOR EACH ROW EXECUTE FUNCTION segment._epoch_row();
 COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
 
 ALTER TABLE segment.tiers DROP CONSTRAINT tiers_ladder_fkey;

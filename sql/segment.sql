@@ -689,26 +689,6 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
 
--- A row that a restore brings says when its state was made, not now. It may even
--- name this database: an earlier dump of it, loaded in two steps, the second of
--- which fires our triggers.
-CREATE FUNCTION segment._epoch_row() RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF NEW.since IS DISTINCT FROM now() THEN
-		NEW.system_identifier := 'restored';
-	END IF;
-	RETURN NEW;
-END
-$$;
-REVOKE ALL ON FUNCTION segment._epoch_row() FROM PUBLIC;
-COMMENT ON FUNCTION segment._epoch_row() IS 'trigger by which state that was restored is never taken for this database''s own (internal)';
-
-CREATE TRIGGER _segment_row BEFORE INSERT ON segment.epoch
-	FOR EACH ROW EXECUTE FUNCTION segment._epoch_row();
-
 CREATE TABLE segment.left_out (
 	source integer NOT NULL,
 	row_key text COLLATE "C" NOT NULL,

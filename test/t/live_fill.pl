@@ -122,12 +122,13 @@ sub interrupt
 	return 0 if $pid eq '';
 	if ($how eq 'kill -9')
 	{
+		my $offset = -s $node->logfile;
 		kill 'KILL', $pid;
 		# the server recovers by itself
-		for (1 .. 300)
+		for (1 .. 600)
 		{
+			last if substr(slurp_file($node->logfile), $offset) =~ /database system is ready to accept connections/;
 			sleep 0.1;
-			last if answer_or_nothing('SELECT 1') eq '1';
 		}
 	}
 	else
@@ -167,8 +168,15 @@ sub fill
 		my $filling = start_filling($size);
 		if ($way ne '')
 		{
-			sleep 0.1 + rand() * 1.2;
-			look('while it is filled');
+			# some batches on, and then anywhere in the next one
+			my $batches = 1 + int rand 4;
+			while (IPC::Run::pumpable($filling->{handle}) && time - $start < 60)
+			{
+				$filling->{handle}->pump_nb;
+				last if (() = $filling->{err} =~ /INFO:  recalculated/g) >= $batches;
+				sleep 0.01;
+			}
+			sleep rand() * 0.1;
 			my $done = !interrupt($way);
 			IPC::Run::finish($filling->{handle});
 			my $told = () = $filling->{err} =~ /INFO:  recalculated/g;
@@ -324,9 +332,3 @@ done_testing();
 # ---------------------------------------------------------------------------
 
 sub answer { return $node->safe_psql($database, $_[0]); }
-
-sub answer_or_nothing
-{
-	my ($code, $out) = $node->psql($database, $_[0]);
-	return $code == 0 ? $out : '';
-}
