@@ -68,6 +68,7 @@ ISOLATION = \
 	return_order_race_fk \
 	refund_pairs \
 	lookup_race \
+	recalculate_unknown_rows \
 	attach_race \
 	attach_second_source \
 	fill_race \

@@ -57,7 +57,6 @@
 PG_FUNCTION_INFO_V1(segment_source_changed);
 
 /* these keep our locks on link values apart from pg_advisory_lock() */
-#define LINK_DOOR_CLASS 0x5E67
 #define LINK_VALUE_CLASS 0x5E68
 
 /* from how many values on a transaction locks them all at once */
@@ -1025,9 +1024,6 @@ add_old_customers(Firing *firing, Settling *item, Values *missing, Values *bumpe
 
 	if (TRIGGER_FIRED_BY_INSERT(firing->event) || item->before.n >= item->keys->n)
 		return;
-	if (source->filling && is_watched(firing, source))
-		segment_mark_stale(set, source->id, psprintf("%s changed, and rows of %s that depend on it were not filled yet",
-													 get_rel_name(firing->relid), source->name));
 	if (firing->changed[0] == NULL || firing->relid != source->relid)
 		return;
 	segment_name_rows("old_rows", firing->desc, firing->changed[0]);
@@ -1165,6 +1161,8 @@ begin_settling(Firing *firing, Settling *settling)
 			leave_once(&firing->touched[j], ledger_key_type(source));
 			follow_parent(firing, source, &firing->touched[j]);
 			lock_looked_up(firing, source, &firing->touched[j]);
+			if (is_watched(firing, source))
+				segment_keep_recomputation_out(source);
 			settling[n].source = source;
 			settling[n++].keys = &firing->touched[j];
 		}

@@ -52,6 +52,7 @@ typedef struct Recomputation
 	TupleDesc	totals_desc;
 	Tuplestorestate *computed;	/* the same put together */
 	Tuplestorestate *differences;	/* verify(): rows to return */
+	Tuplestorestate *corrections;	/* in batches: what segment.left_out should say more or less */
 } Recomputation;
 
 #define TOTALS_COLUMNS 10
@@ -210,6 +211,37 @@ write_left_out(Recomputation *work, Source *source)
 				 source->id), NULL);
 }
 
+/*
+ * The same where only looking: note by how much segment.left_out is wrong.  Both
+ * sides are read with one snapshot, and what triggers write meanwhile is added
+ * up, so the correction holds whenever it is made.
+ */
+static void
+note_left_out(Recomputation *work, Source *source)
+{
+	run(work, work->set->owner,
+		psprintf("SELECT %1$d, d.row_key, d.reason, sum(d.n)::bigint FROM"
+				 " (SELECT n.row_key, n.reason, count(*) AS n FROM left_now n GROUP BY n.row_key, n.reason"
+				 " UNION ALL SELECT o.row_key, o.reason, -o.n FROM segment.left_out o WHERE o.source = %1$d) d"
+				 " GROUP BY d.row_key, d.reason HAVING sum(d.n) <> 0", source->id), work->corrections);
+}
+
+/* Whether what is left out of the sources is listed, too. */
+static bool
+lists_left_out(const Recomputation *work)
+{
+	return !work->customers && (work->writes || work->corrections != NULL);
+}
+
+static void
+list_left_out(Recomputation *work, Source *source)
+{
+	if (work->writes)
+		write_left_out(work, source);
+	else
+		note_left_out(work, source);
+}
+
 static TupleDesc
 left_now_desc(void)
 {
@@ -229,13 +261,13 @@ totals_of_rows(Recomputation *work, Source *source)
 	run(work, work->set->owner,
 		psprintf("SELECT s.customer_id, %s FROM source_rows s WHERE s.reason IS NULL%s GROUP BY s.customer_id",
 				 figures_sql(source, "s.items"), only_asked(work, "s.customer_id")), work->totals);
-	if (!work->writes || work->customers)
+	if (!lists_left_out(work))
 		return;
 	left = tuplestore_begin_heap(false, false, work_mem);
 	run(work, work->set->owner,
 		"SELECT left(coalesce(s.key::text, ''), 200), left(s.reason, 200) FROM source_rows s WHERE s.reason IS NOT NULL", left);
 	segment_name_rows("left_now", left_now_desc(), left);
-	write_left_out(work, source);
+	list_left_out(work, source);
 	forget_rows("left_now", left);
 }
 
@@ -317,7 +349,7 @@ sum_direct(void *argument)
 				 source->role == ROLE_CUSTOMERS ? "" : " GROUP BY ",
 				 source->role == ROLE_CUSTOMERS ? "" : customer),
 		direct->totals);
-	if (work->writes && !work->customers && source->role != ROLE_CUSTOMERS)
+	if (lists_left_out(work) && source->role != ROLE_CUSTOMERS)
 		run(work, source->owner,
 			psprintf("SELECT left(%s, 200), left(%s, 200) FROM %s s"
 					 " WHERE s.counted AND NOT s.counts AND %s IS NOT NULL%s",
@@ -348,10 +380,10 @@ totals_of_direct(Recomputation *work, Source *source)
 	if (!source->may_raise || segment_try(sum_direct, &direct) == NULL)
 	{
 		append_totals(work, direct.totals);
-		if (work->writes && !work->customers)
+		if (lists_left_out(work))
 		{
 			segment_name_rows("left_now", left_now_desc(), direct.left);
-			write_left_out(work, source);
+			list_left_out(work, source);
 			SPI_unregister_relation("left_now");
 		}
 	}
@@ -1116,6 +1148,7 @@ bump_customers(SourceSet *set, Datum customers)
 {
 	Identity	caller;
 
+	segment_recompute_alone(set);
 	segment_become(set->owner, &caller);
 	segment_execute_with(psprintf("INSERT INTO segment.facts AS f (customer_id, filled, checked)"
 								  " SELECT DISTINCT k.k%1$s, %3$d, pg_snapshot_xmin(pg_current_snapshot())"
@@ -1180,11 +1213,122 @@ typedef struct Batches
 	Datum		marks;
 	Datum	   *missing;		/* keys that sources name and that have no facts row */
 	int			nmissing;
+	List	   *unlisted;		/* of Unlisted: linked rows to look at again at the end */
 	TimestampTz start;
 	int64		total;
 	int64		done;
 	uint64		wrong;
 } Batches;
+
+/* a row of a linked source that segment.left_out may be wrong about */
+typedef struct Unlisted
+{
+	int			source;
+	char	   *row_key;
+} Unlisted;
+
+static TupleDesc
+corrections_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(4);
+
+	TupleDescInitEntry(desc, 1, "source", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "row_key", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 3, "reason", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 4, "n", INT8OID, -1, 0);
+	return desc;
+}
+
+/*
+ * Correct what segment.left_out says.  Of rows that mean something by themselves
+ * it is a sum, to which the difference is added; what it says of linked rows is
+ * written anew by whoever looks at them, so those are left to the end.
+ */
+static void
+correct_left_out(Batches *batches, Recomputation *work)
+{
+	SourceSet  *set = batches->set;
+	StringInfoData linked;
+	MemoryContext before;
+
+	initStringInfo(&linked);
+	appendStringInfoString(&linked, "'{");
+	for (int i = 0; i < set->nsources; i++)
+	{
+		if (set->sources[i].linked)
+			appendStringInfo(&linked, "%s%d", linked.len > 2 ? "," : "", set->sources[i].id);
+	}
+	appendStringInfoString(&linked, "}'::integer[]");
+	segment_name_rows("corrections", corrections_desc(), work->corrections);
+	work->writes = true;
+	run(work, set->owner,
+		psprintf("INSERT INTO segment.left_out AS o (source, row_key, reason, n)"
+				 " SELECT c.source, c.row_key, c.reason, c.n FROM corrections c WHERE c.source <> ALL (%s)"
+				 " ORDER BY 1, 2, 3 ON CONFLICT (source, row_key, reason) DO UPDATE SET n = o.n + excluded.n", linked.data), NULL);
+	run(work, set->owner, "DELETE FROM segment.left_out o USING corrections c WHERE o.source = c.source"
+		" AND o.row_key = c.row_key AND o.reason = c.reason AND o.n = 0", NULL);
+	run(work, set->owner,
+		psprintf("SELECT DISTINCT c.source, c.row_key FROM corrections c WHERE c.source = ANY (%s) AND c.row_key <> ''", linked.data), NULL);
+	before = MemoryContextSwitchTo(batches->context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Unlisted   *row = palloc(sizeof(Unlisted));
+
+		row->source = atoi(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		row->row_key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		batches->unlisted = lappend(batches->unlisted, row);
+	}
+	MemoryContextSwitchTo(before);
+	forget_rows("corrections", work->corrections);
+}
+
+/* Look at one linked row again, and list it if it is left out. */
+static void
+list_again(SourceSet *set, Source *source, const char *row_key)
+{
+	Oid			type = getBaseType(source->fields[segment_ledger_field(source)].type);
+	Oid			input;
+	Oid			ioparam;
+	Datum		key;
+	Rows		rows = {0};
+	Oid			types[3] = {INT4OID, TEXTOID, TEXTOID};
+	Datum		values[3] = {Int32GetDatum(source->id), CStringGetTextDatum(row_key)};
+	Identity	caller;
+
+	getTypeInputInfo(type, &input, &ioparam);
+	key = OidInputFunctionCall(input, unconstify(char *, row_key), ioparam, -1);
+	segment_read_linked(set, source, &key, 1, &rows);
+	segment_become(set->owner, &caller);
+	segment_execute_with("DELETE FROM segment.left_out WHERE source = $1 AND row_key = $2",
+						 2, types, values, NULL, false, NULL, NULL);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (rows.rows[i].left_out == NULL)
+			continue;
+		values[2] = CStringGetTextDatum(segment_clip(rows.rows[i].left_out));
+		segment_execute_with("INSERT INTO segment.left_out AS o (source, row_key, reason, n) VALUES ($1, $2, $3, 1)"
+							 " ON CONFLICT (source, row_key, reason) DO UPDATE SET n = o.n + 1",
+							 3, types, values, NULL, false, NULL, NULL);
+	}
+	segment_resume(&caller);
+}
+
+/* The linked rows found at the start; whoever looks at such rows is kept out meanwhile. */
+static void
+list_unlisted(Batches *batches)
+{
+	ListCell   *cell;
+
+	foreach(cell, batches->unlisted)
+	{
+		Unlisted   *row = lfirst(cell);
+		Source	   *source = segment_source_by_id(batches->set, row->source);
+
+		CHECK_FOR_INTERRUPTS();
+		if (source != NULL && source->linked && strlen(row->row_key) < 200)
+			list_again(batches->set, source, row->row_key);
+	}
+}
 
 /* Keys that any source names and that have no facts row: found without a lock. */
 static void
@@ -1197,6 +1341,7 @@ find_missing_customers(Batches *batches)
 
 	begin_recomputation(&work, set, (Datum) 0, false);
 	work.differences = tuplestore_begin_heap(false, false, work_mem);
+	work.corrections = tuplestore_begin_heap(true, false, work_mem);
 	for (int i = 0; i < set->nsources; i++)
 		totals_of_source(&work, &set->sources[i]);
 	compute(&work);
@@ -1217,6 +1362,7 @@ find_missing_customers(Batches *batches)
 	MemoryContextSwitchTo(before);
 	forget_rows("computed", work.computed);
 	tuplestore_end(work.differences);
+	correct_left_out(batches, &work);
 }
 
 /* "AND the customer is still to be done" */
@@ -1362,7 +1508,7 @@ recalculate_present(Batches *batches)
 static void
 finish_batches(Batches *batches)
 {
-	if (batches->filled > 0)
+	if (batches->filled > 0 || batches->unlisted != NIL)
 	{
 		Datum		batch;
 		int			n;
@@ -1373,9 +1519,10 @@ finish_batches(Batches *batches)
 		segment_lock_facts();
 		batches->set = segment_sources_acquire();
 		require_customers(batches->set);
+		list_unlisted(batches);
 		batches->size = INT_MAX;
 		batches->resumed = false;
-		if (next_batch(batches, true, (Datum) 0, &batch, &n))
+		if (batches->filled > 0 && next_batch(batches, true, (Datum) 0, &batch, &n))
 		{
 			bump_customers(batches->set, batch);
 			batches->wrong += segment_recompute(batches->set, batch, CAUSE_ATTACH, NULL);

@@ -32,6 +32,7 @@
 #include "saved_plan.h"
 #include "source.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -1179,6 +1180,39 @@ void
 segment_lock_rules(void)
 {
 	segment_lock_bounded(get_relname_relid("ruleset", get_namespace_oid("segment", false)));
+}
+
+/*
+ * Customers may be computed again, some at a time, while their sales go on: both
+ * write the customer's facts row first, so one waits for the other.  Where a
+ * table that is looked up changes, whose a row was before tells the ledger alone;
+ * while that does not know the row, because its source is being filled or was
+ * changed unseen, the two would miss each other.  So who changes such a table
+ * keeps recomputation out until the end of the transaction, and the other way
+ * round.
+ */
+void
+segment_keep_recomputation_out(Source *source)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, source->id, UNKNOWN_ROWS_DOOR, LINK_DOOR_CLASS);
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+}
+
+/* The other side: before customers are computed again, and before their facts rows are written. */
+void
+segment_recompute_alone(SourceSet *set)
+{
+	for (int i = 0; i < set->nsources; i++)
+	{
+		LOCKTAG		tag;
+
+		if (!set->sources[i].linked)
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, set->sources[i].id, UNKNOWN_ROWS_DOOR, LINK_DOOR_CLASS);
+		(void) LockAcquire(&tag, ShareLock, false, false);
+	}
 }
 
 /*

@@ -56,6 +56,12 @@ typedef struct Link
 	SPIPlanPtr	rows_plan;
 } Link;
 
+/* keeps our advisory locks apart from pg_advisory_lock() */
+#define LINK_DOOR_CLASS 0x5E67
+
+/* of advisory locks on a linked source: those who change what its rows mean, and recomputations */
+#define UNKNOWN_ROWS_DOOR 2
+
 /* plans of one source, made when first needed (fact.c) */
 typedef enum SourcePlan
 {
@@ -160,6 +166,8 @@ extern void segment_stand_aside(void);
 extern void segment_lock_bounded(Oid relid);
 extern void segment_lock_facts(void);
 extern void segment_lock_rules(void);
+extern void segment_keep_recomputation_out(Source *source);
+extern void segment_recompute_alone(SourceSet *set);
 extern void segment_require_read_committed(const char *doing);
 extern void segment_mark_stale(SourceSet *set, int source, const char *reason);
 

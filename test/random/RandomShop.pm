@@ -50,7 +50,9 @@ sub draw
 	%options = (%options, %given);
 	# a key that may repeat is no target of a foreign key or of a subquery
 	$options{returns} = 'order_key' if $options{orders} ne 'plain' && $options{returns} =~ /^(one|three)/;
-	$options{also} = 'none' if $options{also} eq 'order_lines' && $options{lines} eq 'none';
+	$options{also} = 'none' if $options{also} eq 'order_lines' && $options{lines} ne 'bare';
+	# open: rows of a partitioned table that share a key, where others name them or they are lines with a key
+	$options{return_lines} = 'none' if $options{also} =~ /returns/;
 	return \%options;
 }
 

@@ -242,6 +242,20 @@ CREATE UNIQUE INDEX ON shop.orders (id, at, customer_id);
 SELECT shop.try_returns();
 \pset tuples_only off
 \pset format aligned
+-- rows that are read again by a key that several of them bear: all of them count, and are followed
+CREATE TABLE shop.refunds (id int, customer_id int, order_id int, refund numeric, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE shop.refunds_old PARTITION OF shop.refunds FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
+CREATE TABLE shop.refunds_new PARTITION OF shop.refunds DEFAULT;
+INSERT INTO shop.customers VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO shop.refunds VALUES (1, 1, NULL, 1, '2025-01-01'), (1, 1, NULL, 1, '2026-01-01');
+SELECT segment.attach_returns('shop.refunds', key => 'id', customer => '(SELECT c.id FROM shop.customers c WHERE c.id = customer_id)', amount => 'refund', at => 'at');
+SELECT stale_because FROM segment.sources WHERE source = 'shop.refunds'::regclass;
+SELECT segment.recalculate();
+SELECT stale_because FROM segment.sources WHERE source = 'shop.refunds'::regclass;
+DELETE FROM shop.refunds_old;
+SELECT * FROM segment.verify();
+SELECT stale_because FROM segment.sources WHERE source = 'shop.refunds'::regclass;
+SELECT * FROM segment.verify();
 DROP EXTENSION segment CASCADE;
 DROP SCHEMA shop CASCADE;
 DROP FOREIGN DATA WRAPPER nothing CASCADE;

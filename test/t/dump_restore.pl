@@ -21,7 +21,7 @@ my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 
 my $node = PostgreSQL::Test::Cluster->new('shop');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
-$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off");
+$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_prepared_transactions = 2");
 $node->start;
 
 # Each road is given the names of two databases and a file name; its commands
@@ -69,15 +69,15 @@ for my $name ('public', 'shop', 'a b')
 	$schema = $name eq 'a b' ? '"a b"' : $name;
 	for my $state ('clean', 'stale', $name eq 'shop' ? 'half filled' : ())
 	{
+		my $start = time;
 		my $origin = a_shop($name, $state);
 		my $before = dump_of($origin);
 		for my $road (sort keys %roads)
 		{
 			next if $road =~ /one transaction|replica session/ && $name ne 'shop';
-			my $start = time;
 			take_road("$schema, $state, $road", $origin, $state, $before, $roads{$road});
-			note(sprintf('%s, %s, %s: %.1f s', $schema, $state, $road, time - $start));
 		}
+		note(sprintf('%s, %s, every road: %.1f s', $schema, $state, time - $start));
 	}
 }
 
@@ -106,13 +106,11 @@ sub a_shop
 	if ($state eq 'half filled')
 	{
 		# a sale holds customer 10 while the batches want it
-		my $sale = $node->background_psql($database);
-		$sale->query_safe("BEGIN; UPDATE segment.facts SET version = version WHERE customer_id = 10");
+		run($database, "BEGIN; UPDATE segment.facts SET version = version WHERE customer_id = 10; PREPARE TRANSACTION 'a sale'");
 		my ($code, $out, $err) = $node->psql($database, 'CALL segment.recalculate_in_batches(batch_size => 4)',
 			extra_params => [ '-v', 'VERBOSITY=sqlstate' ], on_error_stop => 0, connstr => $node->connstr($database) . " options='-c lock_timeout=200ms'");
 		like($err, qr/55P03/, 'the filling is interrupted after some customers');
-		$sale->query_safe('COMMIT');
-		$sale->quit;
+		run($database, "COMMIT PREPARED 'a sale'");
 		run($database, "INSERT INTO $schema.returns VALUES (901, 6, 7, '2026-03-04'), (902, 62, 8, '2026-03-04'); UPDATE $schema.returns SET refund = refund + 1 WHERE id < 12");
 		is(answer($database, 'SELECT count(*) > 0 AND count(*) < (SELECT count(*) FROM segment.facts) FROM segment.facts f WHERE filled < 5'),
 			't', 'some customers are filled, some are not');

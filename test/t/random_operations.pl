@@ -46,8 +46,7 @@ my @shapes = (
 	{ shop => 'triggers' }, { orders => 'plain', foreign_keys => 'cascade' }, { orders => 'by_date' }, { orders => 'plain', foreign_keys => 'none' },
 	{ orders => 'by_status' }, { shop => 'triggers' }, { orders => 'by_branch' }, { orders => 'plain', also => 'returns_state', lines => 'bare' }, { orders => 'plain', also => 'order_lines', lines => 'bare' },
 	{ orders => 'plain', returns => 'three_steps' }, { orders => 'nested' }, { orders => 'plain', also => 'customers' },
-	{ orders => 'plain', key => 'uuid' }, { orders => 'plain', returns => 'one_step' },
-	{ orders => 'plain', also => 'returns_at', return_lines => 'keyed' });
+	{ orders => 'plain', key => 'uuid' }, { orders => 'plain', returns => 'one_step' });
 
 my @mending = ('CALL segment.recalculate_in_batches(7)', ('DO $$ BEGIN PERFORM segment.recalculate(); END $$') x 2);
 
