@@ -524,10 +524,11 @@ CREATE VIEW truth.orders AS
 	SELECT 'shop.till', $till_key, t.customer_id, t.total, t.day::timestamp AT TIME ZONE 'Asia/Ho_Chi_Minh', t.items
 	FROM shop.till t WHERE NOT t.cancelled ${\ ($refunds ? 'AND t.total >= 0' : '')} AND (SELECT truth.is_attached('shop.till', 'orders'));
 
--- where a key repeats, it counts while any of its orders does, for the least of their customers
+-- where a key repeats, it counts while any of its orders does, for the least of
+-- their customers, and for a walk-in one only where there is no other
 CREATE VIEW truth.orders_named AS
 	SELECT DISTINCT ON (o.key) o.key::bigint AS key, o.customer_id FROM truth.orders o
-	WHERE o.source = 'shop.orders' AND truth.usable(o.amount, o.at, o.items) ORDER BY o.key, o.customer_id$collate;
+	WHERE o.source = 'shop.orders' AND truth.usable(o.amount, o.at, o.items) ORDER BY o.key, o.customer_id = '${\ $self->anonymous}', o.customer_id$collate;
 
 CREATE VIEW truth.returns AS
 	SELECT 'shop.returns' AS source, r.id::text AS key, coalesce(r.own, o.customer_id) AS customer_id, r.refund AS amount, r.at,
