@@ -880,7 +880,7 @@ sub interrupted
 	my ($self) = @_;
 	my $size = between(1, 6);
 	return one_of(
-		[ 'batches, interrupted', as_administrator("SET statement_timeout = '" . between(4, 40) . "ms'", "CALL segment.recalculate_in_batches($size)", "SET statement_timeout = '60s'") ],
+		[ 'batches, interrupted', as_administrator("SET statement_timeout = '" . between(4, 40) . "ms'", "CALL segment.recalculate_in_batches($size)", ("SET statement_timeout = '60s'") x 3) ],
 		[ 'batches, terminated', as_administrator("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 				. " AND state = 'active' AND query ~ '^CALL segment'") ],
 		[ 'a session terminated', as_administrator("SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity WHERE datname = current_database()"

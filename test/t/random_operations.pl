@@ -265,7 +265,8 @@ sub send_operations
 {
 	my ($session, @operations) = @_;
 	write_file($session->{file}, RandomOperations::script(@operations));
-	$session->{impatient} = grep { /statement_timeout/ } map { @{ $_->{units} } } @operations;
+	# from then on: even to set the timeout back may take too long
+	$session->{impatient} ||= grep { /statement_timeout/ } map { @{ $_->{units} } } @operations;
 	print { $session->{to} } "\\i $session->{file}\n\\echo done\n";
 	return;
 }
