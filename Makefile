@@ -97,6 +97,7 @@ ISOLATION = \
 	attach_race \
 	attach_second_source \
 	fill_race \
+	left_out_race \
 	fill_ledger_race \
 	recalculate_race \
 	replica_race \

@@ -903,17 +903,28 @@ mark_failed(void *argument)
 	SPI_finish();
 }
 
+/* how often a command is followed anew because what is attached has changed */
+#define ATTEMPTS 10
+
 static void
 follow_or_mark(List *changes)
 {
 	Following	following = {.changes = changes, .context = CurrentMemoryContext,
 	.before = GetActiveSnapshot()};
-	ErrorData  *error = segment_try(follow, &following);
+	ErrorData  *error = NULL;
 
-	if (error == NULL)
-		return;
-	if (following.set != NULL)
+	/* somebody may detach a table while we read what is attached */
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
+	{
+		error = segment_try(follow, &following);
+		if (error == NULL)
+			return;
+		if (following.set == NULL)
+			continue;
 		segment_sources_release();
+		if (segment_sources_current(following.set))
+			break;
+	}
 	if (segment_abort_on_error)
 		ReThrowError(error);
 	ereport(WARNING,

@@ -1334,7 +1334,12 @@ list_unlisted(Batches *batches)
 	}
 }
 
-/* Keys that any source names and that have no facts row: found without a lock. */
+/*
+ * Keys that any source names and that have no facts row, and what is left out:
+ * found without keeping sales out.  Another call like this one is kept out, and
+ * what is read is read after that, and after whoever recalculated while we
+ * waited to come this far: a correction must not be made twice.
+ */
 static void
 find_missing_customers(Batches *batches)
 {
@@ -1343,6 +1348,8 @@ find_missing_customers(Batches *batches)
 	SPITupleTable *table;
 	MemoryContext before;
 
+	LockRelationOid(get_relname_relid("left_out", get_namespace_oid("segment", false)), ShareUpdateExclusiveLock);
+	PushActiveSnapshot(GetLatestSnapshot());
 	begin_recomputation(&work, set, (Datum) 0, false);
 	work.differences = tuplestore_begin_heap(false, false, work_mem);
 	work.corrections = tuplestore_begin_heap(true, false, work_mem);
@@ -1366,6 +1373,7 @@ find_missing_customers(Batches *batches)
 	MemoryContextSwitchTo(before);
 	forget_rows("computed", work.computed);
 	tuplestore_end(work.differences);
+	PopActiveSnapshot();
 	correct_left_out(batches, &work);
 }
 

@@ -687,7 +687,8 @@ read_linked_parents(SourceSet *set, Source *parent, Datum *keys, int nkeys, Pare
 
 /*
  * Where several rows bear one key, as only a partitioned table allows, it counts
- * while any of them does, for the least of their customers.
+ * while any of them does, for the least of their customers; a walk-in one only
+ * where there is no other.
  */
 char *
 segment_parents_sql(SourceSet *set, Source *parent, const char *condition)
@@ -696,8 +697,10 @@ segment_parents_sql(SourceSet *set, Source *parent, const char *condition)
 		return psprintf("SELECT o.key, (o.customer)::%s FROM %s o WHERE o.counts AND %s",
 						set->key_type_name, parent->mapping_sql, condition);
 	return psprintf("SELECT DISTINCT ON (o.key) o.key, (o.customer)::%s FROM %s o WHERE o.counts AND %s"
-					" ORDER BY o.key, o.customer%s",
-					set->key_type_name, parent->mapping_sql, condition, set->key_order);
+					" ORDER BY o.key,%s o.customer%s",
+					set->key_type_name, parent->mapping_sql, condition,
+					set->nanonymous > 0 ? psprintf(" o.customer OPERATOR(pg_catalog.=) ANY (%s),", set->anonymous_sql) : "",
+					set->key_order);
 }
 
 /* Rows of the parent that count, among those with the given keys. */

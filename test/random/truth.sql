@@ -6,8 +6,9 @@
 -- right, truth.differences(true, true) none where the state is stale and says so.
 -- Variables: shop_truth (file with the views over this shop's tables, each row
 -- for which counted_when holds and whose order or return, where one is named,
--- counts: truth.customers, orders, returns, order_lines, return_lines; and
--- truth.may_be_left_out), anonymous (the walk-in customer), and the shop's own.
+-- counts: truth.customers, orders, returns, order_lines, return_lines; whether
+-- lines have no key of their own and are added up per order or return:
+-- truth.adds_up_lines(role); and truth.may_be_left_out), anonymous (the walk-in customer), and the shop's own.
 
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
@@ -80,6 +81,11 @@ CREATE VIEW truth.tiers AS
 			WHERE u.ladder = v.ladder AND u.active AND u.min_value > v.value AND u.min_value > coalesce(t.min_value, '-Infinity')
 			ORDER BY u.min_value LIMIT 1) n ON true;
 
+CREATE VIEW truth.lines_left_out AS
+	SELECT l.*, CASE WHEN quantity IN ('Infinity', '-Infinity') THEN 'infinite' WHEN quantity <> 'NaN' THEN 'large' ELSE quantity::text END AS reason
+	FROM (SELECT *, 'order_lines' AS role FROM truth.order_lines UNION ALL SELECT *, 'return_lines' FROM truth.return_lines) l
+	WHERE customer_id <> :'anonymous' AND NOT truth.usable(quantity);
+
 -- Rows that should count for somebody but hold what cannot be added up; of lines
 -- without a key, one for each order and reason.
 CREATE VIEW truth.left_out AS
@@ -87,11 +93,12 @@ CREATE VIEW truth.left_out AS
 	UNION ALL
 	SELECT source, 'returns', key FROM truth.returns WHERE customer_id <> :'anonymous' AND NOT truth.usable(amount, at, items)
 	UNION ALL
-	SELECT source, 'order_lines', key FROM truth.order_lines WHERE customer_id <> :'anonymous' AND NOT truth.usable(quantity)
-	GROUP BY source, key, CASE WHEN quantity IN ('Infinity', '-Infinity') THEN 'infinite' WHEN quantity <> 'NaN' THEN 'large' ELSE quantity::text END
+	SELECT source, role, key FROM truth.lines_left_out WHERE NOT truth.adds_up_lines(role)
 	UNION ALL
-	SELECT source, 'return_lines', key FROM truth.return_lines WHERE customer_id <> :'anonymous' AND NOT truth.usable(quantity)
-	GROUP BY source, key, CASE WHEN quantity IN ('Infinity', '-Infinity') THEN 'infinite' WHEN quantity <> 'NaN' THEN 'large' ELSE quantity::text END;
+	SELECT source, role, key FROM truth.lines_left_out WHERE truth.adds_up_lines(role) GROUP BY source, role, key, reason;
+
+CREATE VIEW truth.counted_lines AS
+	SELECT *, 'order_lines' AS role FROM truth.counted_order_lines UNION ALL SELECT *, 'return_lines' FROM truth.counted_return_lines;
 
 -- What each row of a linked source counts for, and what the ledgers say.
 CREATE VIEW truth.ledger AS
@@ -99,9 +106,9 @@ CREATE VIEW truth.ledger AS
 	UNION ALL
 	SELECT source, 'returns', key, customer_id, amount, at, coalesce(items, 0) FROM truth.counted_returns
 	UNION ALL
-	SELECT source, 'order_lines', key, customer_id, NULL, NULL, sum(quantity) FROM truth.counted_order_lines GROUP BY 1, 2, 3, 4
+	SELECT source, role, key, customer_id, NULL, NULL, quantity FROM truth.counted_lines WHERE NOT truth.adds_up_lines(role)
 	UNION ALL
-	SELECT source, 'return_lines', key, customer_id, NULL, NULL, sum(quantity) FROM truth.counted_return_lines GROUP BY 1, 2, 3, 4;
+	SELECT source, role, key, customer_id, NULL, NULL, sum(quantity) FROM truth.counted_lines WHERE truth.adds_up_lines(role) GROUP BY 1, 2, 3, 4;
 
 CREATE FUNCTION truth.ledger_differences() RETURNS TABLE (detail text) LANGUAGE plpgsql AS $$
 DECLARE

@@ -46,7 +46,8 @@ my @shapes = (
 	{ shop => 'triggers' }, { orders => 'plain', foreign_keys => 'cascade' }, { orders => 'by_date' }, { orders => 'plain', foreign_keys => 'none' },
 	{ orders => 'by_status' }, { shop => 'triggers' }, { orders => 'by_branch' }, { orders => 'plain', also => 'returns_state', lines => 'bare' }, { orders => 'plain', also => 'order_lines', lines => 'bare' },
 	{ orders => 'plain', returns => 'three_steps' }, { orders => 'nested' }, { orders => 'plain', also => 'customers' },
-	{ orders => 'plain', key => 'uuid' }, { orders => 'plain', returns => 'one_step' });
+	{ orders => 'plain', key => 'uuid' }, { orders => 'plain', returns => 'one_step' },
+	{ orders => 'plain', also => 'returns_at', return_lines => 'keyed' }, { orders => 'plain', also => 'order_lines', lines => 'keyed' });
 
 my @mending = ('CALL segment.recalculate_in_batches(7)', ('DO $$ BEGIN PERFORM segment.recalculate(); END $$') x 2);
 
@@ -70,10 +71,6 @@ END
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE till');
 my $can_merge = $node->safe_psql('postgres', 'SHOW server_version_num') >= 150000;
-
-# Known: batches do not list which rows are left out, of what is filled later or
-# written unseen (test/seeds/left_out_filled_in_batches.txt).
-my $batches_do_not_list = 1;
 
 my ($done, $checks, $mended, %kinds, %errors) = (0, 0, 0);
 my (%speed, %shown);
@@ -129,7 +126,6 @@ sub episode
 	my @history;
 	my $right = 1;
 	my $cause = 0;
-	my $unlisted = 0;
 	my $n = 0;
 	while ($n < $length && $right)
 	{
@@ -154,14 +150,11 @@ sub episode
 		$cause ||= has_cause(map { @$_ } @chunks);
 		push @history, map { @$_ } @chunks;
 		$done += map { @$_ } @chunks;
-		$unlisted ||= has_cause(map { @$_ } @chunks);
 		my $before = $mended;
 		$since = time;
 		my ($stale, @wrong) = check('shop', $cause, $mend, $n >= $length || rand() < 0.2);
 		$checked_in += time - $since;
 		$cause = 0 if !$stale;
-		if ($mended > $before && $mend > 0) { $unlisted = 0; }
-		elsif ($unlisted && $batches_do_not_list) { @wrong = grep { !/^rows left out/ } @wrong; }
 		push @history, { kind => 'mended', units => [ RandomOperations::as_administrator($mending[$mend]) ] } if $mended > $before;
 		@wrong = (@odd, @wrong);
 		next if !@wrong;
@@ -272,7 +265,8 @@ sub send_operations
 {
 	my ($session, @operations) = @_;
 	write_file($session->{file}, RandomOperations::script(@operations));
-	$session->{impatient} = grep { /statement_timeout/ } map { @{ $_->{units} } } @operations;
+	# from then on: even to set the timeout back may take too long
+	$session->{impatient} ||= grep { /statement_timeout/ } map { @{ $_->{units} } } @operations;
 	print { $session->{to} } "\\i $session->{file}\n\\echo done\n";
 	return;
 }
@@ -406,7 +400,8 @@ sub warnings
 
 # --- kept failures ---
 
-# "shop: description", then units after lines "--"; "#" says why it is kept.
+# "shop: description", then units after lines "--"; "#" says why it is kept,
+# "open: why" that it is known to fail.
 sub replay
 {
 	my ($file) = @_;
@@ -421,7 +416,11 @@ sub replay
 	chomp @units;
 	open_shop('shop', shop_of_text($description));
 	my @wrong = play('shop', @units);
-	is("@wrong", '', "kept: $name");
+	TODO:
+	{
+		local our $TODO = $1 if $head =~ /^open: (.*)/m;
+		is("@wrong", '', "kept: $name");
+	}
 	forget_checker();
 	return;
 }
