@@ -442,8 +442,7 @@ COMMENT ON FUNCTION segment.load_region_aliases(text) IS 'insert a ready-made se
 CREATE FUNCTION segment._day_of(at timestamptz, zone text) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_day_of';
-REVOKE ALL ON FUNCTION segment._day_of(timestamptz, text) FROM PUBLIC;
-COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the local day of an instant; NULL where there is none (internal)';
+COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the day of an instant in a zone, NULL where there is none; for views and conditions as SQL, so anyone may call it (internal)';
 
 CREATE FUNCTION segment._begin_of_day(day date, zone text) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -1319,9 +1318,9 @@ BEGIN
 			   f.items_bought,
 			   f.items_returned,
 			   f.amount_ordered / nullif(f.number_of_orders, 0) AS average_order_value,
-			   (f.first_order_at AT TIME ZONE z.zone)::date AS first_order_date,
-			   (f.last_order_at AT TIME ZONE z.zone)::date AS last_order_date,
-			   (now() AT TIME ZONE z.zone)::date - (f.last_order_at AT TIME ZONE z.zone)::date AS days_since_last_order,
+			   segment._day_of(f.first_order_at, z.zone) AS first_order_date,
+			   segment._day_of(f.last_order_at, z.zone) AS last_order_date,
+			   segment._day_of(now(), z.zone) - segment._day_of(f.last_order_at, z.zone) AS days_since_last_order,
 			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
 		FROM segment.facts f
 			CROSS JOIN (SELECT segment._setting('timezone') AS zone, segment._stale_since() AS stale_since OFFSET 0) z

@@ -33,19 +33,59 @@ PG_FUNCTION_INFO_V1(segment_anniversary_change);
 
 /* ---- instants and days ---- */
 
-/* The local day of an instant. */
+/*
+ * The shop's day of an instant: the last one that had begun by then.
+ *
+ * That is the day which local clocks show, except where they went back from a
+ * new day into the one before (Newfoundland until 2011: from 00:01 to 23:01).
+ * A day that has begun does not end again: what comes after is of the new day,
+ * so that days follow one another and a verdict never runs backwards.
+ */
 bool
 segment_day_of_instant(TimestampTz at, pg_tz *zone, DateADT *result)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
 	int			offset;
+	DateADT		day;
+	TimestampTz next;
 
 	if (TIMESTAMP_NOT_FINITE(at) ||
 		timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0)
 		return false;
-	*result = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
+	day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
+	while (segment_day_begins_at(day + 1, zone, &next) && next <= at)
+		day++;
+	*result = day;
 	return true;
+}
+
+/*
+ * Have local clocks ever gone back from a new day into the one before?  Where
+ * they have not, the day of an instant is what AT TIME ZONE shows.
+ */
+bool
+segment_days_come_again(pg_tz *zone)
+{
+	const pg_time_t until = (pg_time_t) (2200 - 1970) * 365 * SECS_PER_DAY;
+	pg_time_t	from = -until;
+	pg_time_t	change;
+	long int	before_offset;
+	long int	after_offset;
+	int			before_isdst;
+	int			after_isdst;
+
+	while (from < until &&
+		   pg_next_dst_boundary(&from, &before_offset, &before_isdst, &change, &after_offset, &after_isdst, zone) > 0)
+	{
+		pg_time_t	last_shown = change - 1 + before_offset + until;
+		pg_time_t	first_shown = change + after_offset + until;
+
+		if (first_shown / SECS_PER_DAY < last_shown / SECS_PER_DAY)
+			return true;
+		from = change;
+	}
+	return false;
 }
 
 /*

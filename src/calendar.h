@@ -46,6 +46,7 @@ typedef struct Period
 
 /* instants and days */
 extern bool segment_day_of_instant(TimestampTz at, pg_tz *zone, DateADT *result);
+extern bool segment_days_come_again(pg_tz *zone);
 extern bool segment_day_begins_at(DateADT day, pg_tz *zone, TimestampTz *result);
 
 /* offsets */

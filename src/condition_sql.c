@@ -135,6 +135,18 @@ sql_datetime(const SqlWriter *writer, const BoundValue *value)
 					sql_text(writer->shop->zone_name));
 }
 
+/* The shop's day of an instant. */
+static char *
+local_day(const SqlWriter *writer, const char *expr)
+{
+	const char *zone = sql_text(writer->shop->zone_name);
+
+	/* in plain SQL wherever it can be said so */
+	if (segment_days_come_again(writer->shop->zone))
+		return psprintf("segment._day_of(%s, %s)", expr, zone);
+	return psprintf("(%s AT TIME ZONE %s)::date", expr, zone);
+}
+
 /*
  * Clauses.
  */
@@ -302,7 +314,7 @@ anniversary_clause(const SqlWriter *writer, const BoundNode *node, const char *e
 	List	   *parts = NIL;
 
 	if (node->instant)
-		expr = psprintf("(%s AT TIME ZONE %s)::date", expr, sql_text(writer->shop->zone_name));
+		expr = local_day(writer, expr);
 	if (node->kind == CONDITION_IN)
 	{
 		ListCell   *cell;
@@ -601,13 +613,11 @@ is_negative(const BoundNode *node)
 static char *
 compare_dates(const SqlWriter *writer, const BoundNode *node, const char *expr, const char *other)
 {
-	const char *local = psprintf(" AT TIME ZONE %s)::date", sql_text(writer->shop->zone_name));
-
-	if (node->figure->instant == node->other->instant)
-		return psprintf("%s %s %s", expr, operator_sql(node->detail), other);
-	return psprintf("%s %s %s",
-					node->figure->instant ? psprintf("(%s%s", expr, local) : expr, operator_sql(node->detail),
-					node->other->instant ? psprintf("(%s%s", other, local) : other);
+	if (node->figure->instant && !node->other->instant)
+		expr = local_day(writer, expr);
+	if (node->other->instant && !node->figure->instant)
+		other = local_day(writer, other);
+	return psprintf("%s %s %s", expr, operator_sql(node->detail), other);
 }
 
 /* A clause over an expression; positive: NULL is as good as false. */
@@ -1081,8 +1091,8 @@ months_sql(const SqlWriter *writer, const char *first)
 				day;
 
 	(void) segment_date_parts(writer->shop->today, &year, &month, &day);
-	return psprintf("greatest(%d - (extract(year FROM %s AT TIME ZONE %s) * 12 + extract(month FROM %s AT TIME ZONE %s)), 1)",
-					year * 12 + month + 1, first, sql_text(writer->shop->zone_name), first, sql_text(writer->shop->zone_name));
+	first = local_day(writer, first);
+	return psprintf("greatest(%d - (extract(year FROM %s) * 12 + extract(month FROM %s)), 1)", year * 12 + month + 1, first, first);
 }
 
 /* The value of a figure, over the row "c" and the join of the figure. */
@@ -1146,7 +1156,7 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 		case WORD_LAST_ORDER_DATE:
 			return psprintf("%s.last", f);
 		case WORD_DAYS_SINCE_LAST_ORDER:
-			return psprintf("(%s - (%s.last AT TIME ZONE %s)::date)", sql_date(writer->shop->today), f, sql_text(writer->shop->zone_name));
+			return psprintf("(%s - %s)", sql_date(writer->shop->today), local_day(writer, psprintf("%s.last", f)));
 		case WORD_MONTHLY_AVERAGE:
 			if (figure->months > 0)
 				return psprintf("(COALESCE(%s.total, 0) / %d)", f, figure->months);

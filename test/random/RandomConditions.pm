@@ -68,11 +68,11 @@ sub _vocabulary
 	$add->('ac', 'renewal', 'date', 'm.renewal', 'days');
 	$add->('ac', 'seen', 'instant', 'm.seen', 'days');
 	$add->('a', 'anniversary(renewal)', 'anniversary', 'm.renewal', 'days');
-	$add->('a', 'anniversary(seen)', 'anniversary', "(m.seen AT TIME ZONE '$self->{zone}')::date", 'days');
+	$add->('a', 'anniversary(seen)', 'anniversary', $self->_day('m.seen'), 'days');
 	$add->('abcd', 'monthly_total', 'number', $self->_spent('m', "date_trunc('month', t.today)", "date_trunc('month', t.today) + interval '1 month'"), 'totals');
 	$add->('abcd', 'first_order_date', 'instant', 'm.first_at', 'days');
 	$add->('abcd', 'last_order_date', 'instant', 'm.last_at', 'days');
-	$add->('abcd', 'days_since_last_order', 'number', "(t.today - (m.last_at AT TIME ZONE '$self->{zone}')::date)", 'spans');
+	$add->('abcd', 'days_since_last_order', 'number', "(t.today - " . $self->_day('m.last_at') . ")", 'spans');
 	$add->('abcd', 'monthly_average', 'number', $self->_monthly_average, 'averages');
 	$add->('abcd', 'points', 'number', 'm.points', 'points');
 	$add->('abcd', 'tier', 'tier', "CASE WHEN m.spent >= 3500 THEN 'gold' WHEN m.spent >= 1000 THEN 'silver' ELSE 'member' END", undef, ladder => [qw(member silver dust gold)]);
@@ -139,10 +139,18 @@ sub _spent
 	return "(coalesce((SELECT sum(e.amount) FROM truth.o e WHERE $within), 0) - coalesce((SELECT sum(e.amount) FROM truth.r e WHERE $within), 0))";
 }
 
+# The shop's day of an instant; where clocks went back over midnight, see truth.day().
+sub _day
+{
+	my ($self, $expr) = @_;
+	return "truth.day($expr)" if $self->{zone} eq 'America/St_Johns';
+	return "(($expr) AT TIME ZONE '$self->{zone}')::date";
+}
+
 sub _monthly_average
 {
 	my ($self) = @_;
-	my $first = "(m.first_at AT TIME ZONE '$self->{zone}')";
+	my $first = $self->_day('m.first_at');
 	return "(CASE WHEN m.first_at IS NULL THEN 0 ELSE m.spent / greatest(1, 1 + (extract(year FROM t.today) - extract(year FROM $first)) * 12 + extract(month FROM t.today) - extract(month FROM $first)) END)";
 }
 
@@ -410,7 +418,7 @@ sub test_model
 	elsif ($type eq 'boolean') { $sql = "($expr) = $values[0]"; }
 	elsif ($type eq 'date' || $type eq 'instant')
 	{
-		my $day = $type eq 'instant' ? "(($expr) AT TIME ZONE '$self->{zone}')::date" : "($expr)";
+		my $day = $type eq 'instant' ? $self->_day($expr) : "($expr)";
 		my $one = sub {
 			my ($op, $value) = @_;
 			return "($expr) $op (timestamp '" . $value->{at} . "' AT TIME ZONE '$self->{zone}')" if $value->{kind} eq 'datetime';
@@ -653,7 +661,7 @@ sub model
 		my ($l, $r) = map { $_->{model} } $left, $right;
 		if ($left->{type} ne 'number')
 		{
-			($l, $r) = map { $_->{type} eq 'instant' ? "(($_->{model}) AT TIME ZONE '$self->{zone}')::date" : "($_->{model})" } $left, $right;
+			($l, $r) = map { $_->{type} eq 'instant' ? $self->_day($_->{model}) : "($_->{model})" } $left, $right;
 			($l, $r) = map { "($_->{model})" } $left, $right if $left->{type} eq 'instant' && $right->{type} eq 'instant';
 		}
 		$r = "$node->{times}::numeric * ($r)" if defined $node->{times};

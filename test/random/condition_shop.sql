@@ -303,7 +303,18 @@ INSERT INTO segment.tiers (ladder, code, name, min_value, max_value, active) VAL
 -- ---------------------------------------------------------------------------
 -- What it means.
 
-CREATE FUNCTION truth.day(at timestamptz) RETURNS date LANGUAGE sql STABLE AS $$ SELECT (at AT TIME ZONE (SELECT zone FROM truth.shop))::date $$;
+-- Minutes which clocks give to a day though the next has already begun: in
+-- Newfoundland they went back from 00:01 to 23:01, some Sunday night in autumn.
+CREATE TABLE truth.again (at timestamptz PRIMARY KEY, day date NOT NULL);
+INSERT INTO truth.again
+	SELECT at, begun FROM (
+		SELECT at, at AT TIME ZONE 'America/St_Johns' AS shown, (max(at AT TIME ZONE 'America/St_Johns') OVER (ORDER BY at))::date AS begun
+		FROM generate_series(timestamptz '1987-01-01', '2012-01-01', '1 day') d, generate_series(d, d + '23:59', '1 min') at
+		WHERE extract(month FROM d) IN (10, 11) AND extract(dow FROM d) = 0
+			AND (SELECT zone FROM truth.shop) = 'America/St_Johns') m
+	WHERE shown::date < begun;
+CREATE FUNCTION truth.day(at timestamptz) RETURNS date LANGUAGE sql STABLE AS $$
+	SELECT coalesce((SELECT a.day FROM truth.again a WHERE a.at = date_trunc('minute', $1)), ($1 AT TIME ZONE (SELECT zone FROM truth.shop))::date) $$;
 CREATE FUNCTION truth.finite(x numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN x > '-Infinity' AND x < 'Infinity' THEN x END $$;
 CREATE FUNCTION truth.finite(x date) RETURNS date LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN isfinite(x) THEN x END $$;
 CREATE FUNCTION truth.finite(x timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS

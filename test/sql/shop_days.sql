@@ -18,6 +18,10 @@ SELECT begins('2018-02-18', 'America/Sao_Paulo');
 SELECT begins('2023-10-29', 'Atlantic/Azores');
 SELECT begins('2023-04-28', 'Africa/Cairo');
 SELECT begins('2011-12-29', 'Pacific/Apia'), begins('2011-12-30', 'Pacific/Apia'), begins('2011-12-31', 'Pacific/Apia');
+-- where clocks went back from 00:01 to 23:01, the day that had begun did not end again
+SELECT begins('2010-11-07', 'America/St_Johns');
+SELECT to_char(at AT TIME ZONE 'America/St_Johns', 'YYYY-MM-DD HH24:MI:SS') AS clocks, segment._day_of(at, 'America/St_Johns')
+FROM unnest('{2010-11-07 02:29:59Z,2010-11-07 02:30Z,2010-11-07 02:30:59Z,2010-11-07 02:31Z,2010-11-07 03:29:59Z,2010-11-07 03:30Z}'::timestamptz[]) at;
 
 -- months and years clamp to the month's end, and count from the day itself
 SELECT segment._add_offset('2026-03-31', '-1m'), segment._add_offset('2024-03-31', '-1m'), segment._add_offset('2026-03-31', '-2m'), segment._add_offset('2024-02-29', '+1y'), segment._add_offset('2026-11-25', '-30d'), segment._add_offset('2026-11-25', '+2w'), segment._add_offset('2026-11-25', '+0d');
