@@ -1312,21 +1312,27 @@ bind_node(Binder *binder, const ConditionNode *node)
 }
 
 /*
- * Look up the names of a condition; allocated in the current context, together
- * with parts of the set and of the condition that it points to.  Raises what
- * does not fit.  Must run inside SPI.
+ * Look up the names of conditions; equal figures share a slot.  Allocated in the
+ * current context, together with parts of the set and of the conditions that it
+ * points to.  Raises what does not fit.  Must run inside SPI.
  */
 Bound *
-segment_bind(SourceSet *set, const Condition *condition)
+segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions)
 {
 	Binder		binder = {.set = set};
-	ConditionNode root;
 	ListCell   *cell;
 	int			i = 0;
 
 	binder.bound = palloc0(sizeof(Bound));
-	segment_condition_root(condition, &root);
-	binder.bound->root = bind_node(&binder, &root);
+	binder.bound->nroots = nconditions;
+	binder.bound->roots = palloc(sizeof(BoundNode *) * Max(nconditions, 1));
+	for (int j = 0; j < nconditions; j++)
+	{
+		ConditionNode root;
+
+		segment_condition_root(conditions[j], &root);
+		binder.bound->roots[j] = bind_node(&binder, &root);
+	}
 	binder.bound->nfigures = list_length(binder.figures);
 	binder.bound->figures = palloc(sizeof(BoundFigure *) * Max(binder.bound->nfigures, 1));
 	foreach(cell, binder.figures)

@@ -89,9 +89,11 @@ struct BoundNode
 	char	   *factor;			/* of it, or NULL */
 };
 
+/* one condition, or all of a ruleset over one vector of figures */
 typedef struct Bound
 {
-	BoundNode  *root;
+	int			nroots;
+	BoundNode **roots;
 	int			nfigures;
 	BoundFigure **figures;		/* by slot */
 } Bound;
@@ -107,7 +109,7 @@ typedef struct Shop
 	struct PhoneRules *phones;
 } Shop;
 
-extern Bound *segment_bind(SourceSet *set, const Condition *condition);
+extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);

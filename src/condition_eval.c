@@ -644,9 +644,9 @@ segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot,
  * Allocates in the current context, which the caller resets.
  */
 bool
-segment_condition_holds(const Bound *bound, const FigureValue *figures, const Shop *shop)
+segment_condition_holds(const BoundNode *root, const FigureValue *figures, const Shop *shop)
 {
 	Evaluation	evaluation = {.figures = figures, .shop = shop};
 
-	return holds(&evaluation, bound->root);
+	return holds(&evaluation, root);
 }

@@ -20,9 +20,10 @@ typedef struct FigureValue
 	TimestampTz instant;		/* VALUE_DATE that is one */
 	int			nelements;		/* VALUE_LIST */
 	char	  **elements;
+	TimestampTz next_change;	/* when it may next change by time alone, DT_NOEND: never */
 } FigureValue;
 
 extern FigureValue segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
-extern bool segment_condition_holds(const Bound *bound, const FigureValue *figures, const Shop *shop);
+extern bool segment_condition_holds(const BoundNode *root, const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_EVAL_H */

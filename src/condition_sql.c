@@ -1394,7 +1394,7 @@ append_customers(StringInfo sql, const SqlWriter *writer, bool only_members)
 	if (set->nanonymous > 0)
 		appendStringInfo(sql, " AND c.key <> ALL (%s)", set->anonymous_sql);
 	if (only_members)
-		appendStringInfo(sql, "\n\tAND %s", node_sql(writer, writer->bound->root, true));
+		appendStringInfo(sql, "\n\tAND %s", node_sql(writer, writer->bound->roots[0], true));
 }
 
 /*

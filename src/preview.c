@@ -88,6 +88,8 @@ read_shop(Shop *shop, TimestampTz at)
 static void
 begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 {
+	const Condition *its;
+
 	memset(inquiry, 0, sizeof(Inquiry));
 	inquiry->limit = -1;
 	inquiry->set = segment_sources_acquire();
@@ -97,7 +99,8 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 				 errmsg("no customers table is attached"),
 				 errhint("Call segment.attach_customers().")));
 	read_shop(&inquiry->shop, PG_ARGISNULL(at) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(at));
-	inquiry->bound = segment_bind(inquiry->set, PG_GETARG_CONDITION_P(condition));
+	its = PG_GETARG_CONDITION_P(condition);
+	inquiry->bound = segment_bind(inquiry->set, 1, &its);
 }
 
 /*
@@ -210,7 +213,7 @@ inquire(Inquiry *inquiry, void (*after_batch) (Inquiry *))
 			for (int j = 0; j < n; j++)
 				read_figure(set, inquiry->bound->figures[j], values[j + 1], nulls[j + 1],
 							TupleDescAttr(table->tupdesc, j + 1)->atttypid, &figures[j]);
-			if (!segment_condition_holds(inquiry->bound, figures, &inquiry->shop))
+			if (!segment_condition_holds(inquiry->bound->roots[0], figures, &inquiry->shop))
 				continue;
 			inquiry->found++;
 			if (inquiry->take)
@@ -526,12 +529,10 @@ static void
 look_for_values(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
 	Wanted	   *wanted = inquiry->wanted;
-	Bound		bound = {.nfigures = 1, .figures = wanted->vector};
 
 	for (int i = 0; i < wanted->n; i++)
 	{
-		bound.root = &wanted->clauses[i];
-		if (wanted->found[i] || !segment_condition_holds(&bound, figures, &inquiry->shop))
+		if (wanted->found[i] || !segment_condition_holds(&wanted->clauses[i], figures, &inquiry->shop))
 			continue;
 		wanted->found[i] = true;
 		if (--wanted->missing == 0)
@@ -545,7 +546,8 @@ warn_of_unused_values(Inquiry *inquiry, const BoundNode *node)
 {
 	Wanted		wanted = {.figure = *node->figure};
 	BoundNode	everybody = {.kind = CONDITION_TRUE};
-	Bound		bound = {.root = &everybody, .nfigures = 1, .figures = wanted.vector};
+	BoundNode  *root = &everybody;
+	Bound		bound = {.nroots = 1, .roots = &root, .nfigures = 1, .figures = wanted.vector};
 	Inquiry		look = *inquiry;
 	ListCell   *cell;
 
@@ -614,7 +616,7 @@ segment_preview(PG_FUNCTION_ARGS)
 	inquiry.rows = rows;
 	inquiry.desc = desc;
 	inquiry.take = note_member;
-	warn_of_unused(&inquiry, inquiry.bound->root);
+	warn_of_unused(&inquiry, inquiry.bound->roots[0]);
 	inquire(&inquiry, put_members);
 	segment_sources_release();
 	SPI_finish();
