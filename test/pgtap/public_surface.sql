@@ -98,10 +98,10 @@ SELECT is_empty(
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
 		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures', '_not_read', '_upgrade_due',
-			'_row_changed', '_unseen')
+			'_row_changed', '_unseen', '_day_of')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
-	'nobody but the owner may call anything until it is granted, except what views call for their readers, what reads, compares and composes conditions, and triggers that the server clones for whoever makes a partition');
+	'nobody but the owner may call anything until it is granted, except what views call for their readers, what reads, compares and composes conditions or stands in their SQL, and triggers that the server clones for whoever makes a partition');
 SELECT is_empty(
 	$$ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 	   WHERE c.relnamespace = 'segment'::regnamespace AND a.grantee <> c.relowner $$,
