@@ -89,11 +89,26 @@ struct BoundNode
 	char	   *factor;			/* of it, or NULL */
 };
 
-/* one condition, or all of a ruleset over one vector of figures */
+/* a group that a condition may name */
+typedef struct BoundGroup
+{
+	int			id;
+	char	   *code;
+	bool		active;
+	bool		fixed;			/* filled by people */
+	BoundNode  *root;			/* its condition, NULL where it is fixed or does not bind */
+} BoundGroup;
+
+/*
+ * Conditions over one vector of figures: some that are asked, and those of
+ * groups.  A group comes after the groups that its condition names.
+ */
 typedef struct Bound
 {
 	int			nroots;
 	BoundNode **roots;
+	int			ngroups;
+	BoundGroup **groups;
 	int			nfigures;
 	BoundFigure **figures;		/* by slot */
 } Bound;
@@ -110,6 +125,7 @@ typedef struct Shop
 } Shop;
 
 extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);
+extern Bound *segment_bind_groups(SourceSet *set, const char *code, const Condition *instead);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);

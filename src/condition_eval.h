@@ -24,6 +24,8 @@ typedef struct FigureValue
 } FigureValue;
 
 extern FigureValue segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
+extern void segment_judge_groups(const Bound *bound, FigureValue *figures, const Shop *shop,
+								 const bool *wanted, bool *verdicts);
 extern bool segment_condition_holds(const BoundNode *root, const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_EVAL_H */
