@@ -34,10 +34,12 @@ OBJS = \
 	src/stale.o \
 	src/row.o \
 	src/standing.o \
+	src/judge.o \
 	src/recalculate.o \
 	src/fact.o \
 	src/ddl.o \
 	src/ladder.o \
+	src/tick.o \
 	src/preview.o \
 	src/not_read.o \
 	src/attach.o \

@@ -15,7 +15,7 @@
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "source.h"
-#include "standing.h"
+#include "judge.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
@@ -64,6 +64,7 @@ segment_rules_lock(PG_FUNCTION_ARGS)
 	}
 	lock_rules();
 	set = segment_sources_acquire();
+	segment_wake_everyone(set);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
 		strcmp(RelationGetRelationName(trigger->tg_relation), "tiers") == 0)
 	{
@@ -188,12 +189,13 @@ rules_changed(SourceSet *set)
 		segment_resume(&caller);
 		return;
 	}
-	ruleset = segment_ruleset(set->owner);
+	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
 	if (ruleset->valid)
 	{
 		if (OidIsValid(set->facts))
-			segment_judge_all(set, NULL, false, CAUSE_RULE, NULL, NULL, NULL);
+			segment_judge_all(set, NULL, false, CAUSE_RULE, NULL, NULL, NULL, NULL);
 		segment_execute("DELETE FROM segment.former_tiers");
+		segment_execute("DELETE FROM segment.former_groups");
 	}
 	segment_resume(&caller);
 }
@@ -242,7 +244,7 @@ segment_rules_check(PG_FUNCTION_ARGS)
 	if (!segment_is_restored())
 	{
 		compile_anew(set);
-		check_ranges(segment_ruleset(set->owner));
+		check_ranges(&segment_rules(set, InvalidSnapshot)->ruleset);
 		checked_in = my_local_xid();
 		checked_at = GetCurrentCommandId(false);
 	}
@@ -347,7 +349,7 @@ segment_configure(PG_FUNCTION_ARGS)
 					 errhint("Give the smallest step of money: 1 for VND, 0.01 for EUR.")));
 		save_setting("money_unit", shown);
 		rules_changed(set);
-		check_ranges(segment_ruleset(set->owner));
+		check_ranges(&segment_rules(set, InvalidSnapshot)->ruleset);
 	}
 	segment_resume(&caller);
 	segment_sources_changed(set->attachments);

@@ -22,7 +22,7 @@
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "stale.h"
-#include "standing.h"
+#include "judge.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -672,6 +672,8 @@ totals_of_linked(Recomputation *work, Source *source)
 static void
 totals_of_source(Recomputation *work, Source *source)
 {
+	if (!segment_is_counted(source->role))
+		return;
 	if (source->linked)
 		totals_of_linked(work, source);
 	else
@@ -767,7 +769,7 @@ segment_fill(SourceSet *set, Source *source)
 		" FROM segment.facts f JOIN computed c ON c.customer_id = f.customer_id", before);
 	segment_name_rows("facts_before", work.totals_desc, before);
 	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)", true,
-					  CAUSE_ATTACH, source->name, NULL, NULL);
+					  CAUSE_ATTACH, source->name, NULL, NULL, NULL);
 	forget_rows("facts_before", before);
 	tell_filled(&work, source);
 	forget_rows("computed", work.computed);
@@ -837,10 +839,10 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 		segment_judge_all(set, psprintf("f.customer_id = ANY (%s::%s[])",
 										quote_literal_cstr(OidOutputFunctionCall(output, customers)),
 										set->key_type_name),
-						  true, cause, source, wrong, wrong_desc);
+						  true, cause, source, NULL, wrong, wrong_desc);
 	}
 	else
-		segment_judge_all(set, NULL, true, cause, source, wrong, wrong_desc);
+		segment_judge_all(set, NULL, true, cause, source, NULL, wrong, wrong_desc);
 	forget_rows("facts_before", before);
 	run(&work, set->owner,
 		psprintf("DELETE FROM segment.facts f WHERE NOT f.is_customer"
@@ -1103,7 +1105,7 @@ require_valid_rules(SourceSet *set)
 	initStringInfo(&what);
 	initStringInfo(&detail);
 	initStringInfo(&hint);
-	ruleset = segment_ruleset(set->owner);
+	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
 	if (segment_ruleset_fault(ruleset, &what, &detail, &hint) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXCLUSION_VIOLATION),

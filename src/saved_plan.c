@@ -172,6 +172,19 @@ segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls)
 	return SPI_processed;
 }
 
+/* Run a query under a snapshot as it is: nothing that it does not show, nothing written. */
+uint64
+segment_fetch_as_of(SPIPlanPtr plan, Datum *values, const char *nulls, Snapshot snapshot)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot, true, false, 0);
+
+	MemoryContextSwitchTo(context);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
 /*
  * Run a statement that writes, under the transaction's own snapshot, so that a
  * row changed since then raises 40001 where the isolation level says so.
@@ -236,6 +249,16 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 	return SPI_processed;
 }
 
+/* what segment_execute_latest() reads instead, where somebody wants an earlier state of ours */
+static Snapshot pinned = InvalidSnapshot;
+
+/* From now on; InvalidSnapshot ends it.  The caller does so also when something raises. */
+void
+segment_pin_snapshot(Snapshot snapshot)
+{
+	pinned = snapshot;
+}
+
 /*
  * Run a query once that reads what has been committed by now, whatever the
  * transaction's own snapshot shows.
@@ -243,8 +266,9 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 uint64
 segment_execute_latest(const char *sql)
 {
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
+	if (pinned == InvalidSnapshot)
+		CommandCounterIncrement();
+	PushActiveSnapshot(pinned != InvalidSnapshot ? pinned : GetLatestSnapshot());
 	(void) segment_execute_with(sql, 0, NULL, NULL, NULL, true, NULL, NULL);
 	PopActiveSnapshot();
 	return SPI_processed;
