@@ -359,6 +359,26 @@ segment_judge(SourceSet *set, Judgements *judgements)
 	return moved;
 }
 
+/* Give the facts of those who moved the version that their moves were logged with. */
+static void
+bump_versions(SourceSet *set, const Judgements *judgements)
+{
+	Datum	   *customers = palloc(sizeof(Datum) * Max(judgements->n, 1));
+	Datum		array;
+	int			n = 0;
+
+	for (int i = 0; i < judgements->n; i++)
+	{
+		if (judgements->items[i].moved && !judgements->items[i].without_facts)
+			customers[n++] = judgements->items[i].after.customer;
+	}
+	if (n == 0)
+		return;
+	array = PointerGetDatum(segment_array(set->key_type, customers, NULL, n));
+	segment_execute_with("UPDATE segment.facts f SET version = f.version + 1 WHERE f.customer_id = ANY ($1)",
+						 1, &set->key_array_type, &array, NULL, false, NULL, NULL);
+}
+
 /* Figures before a recomputation, in the last columns where they changed. */
 static void
 read_before(HeapTuple row, TupleDesc desc, Judgement *item)

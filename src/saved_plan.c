@@ -249,6 +249,38 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 	return SPI_processed;
 }
 
+/*
+ * Run a query over a merchant's tables that calls functions of ours: names are
+ * looked up as our owner, because the merchant need have no right on our
+ * schema, and everything is planned and run as the merchant.
+ */
+void
+segment_execute_for(Oid owner, Oid merchant, const char *sql, Tuplestorestate *into, MemoryContext into_context)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SPIExecuteOptions options;
+	SPIPlanPtr	plan;
+	Identity	caller;
+	int			rc;
+
+	segment_become(owner, &caller);
+	plan = SPI_prepare(sql, 0, NULL);
+	segment_resume(&caller);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	memset(&options, 0, sizeof(options));
+	options.read_only = true;
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, into, into_context, true, NULL, NULL);
+	segment_become_merchant(merchant, NULL, &caller);
+	rc = SPI_execute_plan_extended(plan, &options);
+	segment_resume(&caller);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	SPI_freeplan(plan);
+	MemoryContextSwitchTo(context);
+}
+
 /* what segment_execute_latest() reads instead, where somebody wants an earlier state of ours */
 static Snapshot pinned = InvalidSnapshot;
 

@@ -34,6 +34,8 @@ extern uint64 segment_execute_with(const char *sql, int nargs, const Oid *argtyp
 								   Datum *values, const char *nulls,
 								   bool read_only, Tuplestorestate *into,
 								   MemoryContext into_context);
+extern void segment_execute_for(Oid owner, Oid merchant, const char *sql,
+								Tuplestorestate *into, MemoryContext into_context);
 extern uint64 segment_fetch_next(Portal portal, long count);
 extern void segment_pin_snapshot(Snapshot snapshot);
 extern uint64 segment_execute_latest(const char *sql);
