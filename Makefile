@@ -40,6 +40,7 @@ OBJS = \
 	src/ddl.o \
 	src/ladder.o \
 	src/tick.o \
+	src/worker.o \
 	src/preview.o \
 	src/not_read.o \
 	src/attach.o \

@@ -8,6 +8,7 @@
 #include "ddl.h"
 #include "source.h"
 #include "stale.h"
+#include "tick.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 
@@ -98,6 +99,7 @@ _PG_init(void)
 							   "Instant that stands for now in views, triggers and ticks.",
 							   "Empty: the clock. For tests and rehearsals.",
 							   &at, "", PGC_SUSET, 0, check_at, assign_at, NULL);
+	segment_worker_init();
 #if PG_VERSION_NUM >= 150000
 	MarkGUCPrefixReserved("segment");
 #else

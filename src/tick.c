@@ -18,6 +18,7 @@
 #include "saved_plan.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "tick.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -72,10 +73,11 @@ size_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 
 /*
  * Bring at most so many customers up to date; returns how many.  A state that
- * was restored, or one that somebody else is at work on, is left alone.
+ * was restored, or one that somebody else is at work on, is left alone.  Must
+ * run inside SPI, in READ COMMITTED.
  */
-static uint64
-tick(TimestampTz at, int64 limit)
+uint64
+segment_tick_once(TimestampTz at, int64 limit)
 {
 	SourceSet  *set = segment_sources_acquire();
 	uint64		n = 0;
@@ -106,7 +108,7 @@ segment_tick(PG_FUNCTION_ARGS)
 
 	segment_require_read_committed("tick");
 	segment_connect(0);
-	n = tick(at, size);
+	n = segment_tick_once(at, size);
 	SPI_finish();
 	PG_RETURN_INT64((int64) n);
 }
@@ -128,7 +130,7 @@ segment_tick_in_batches(PG_FUNCTION_ARGS)
 	segment_connect(SPI_OPT_NONATOMIC);
 	do
 	{
-		n = tick(segment_now(), size);
+		n = segment_tick_once(segment_now(), size);
 		SPI_commit();
 	} while (n > 0);
 	SPI_finish();
