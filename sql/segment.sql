@@ -699,7 +699,7 @@ COMMENT ON TABLE segment.left_out IS 'rows of attached tables that should count 
 CREATE SEQUENCE segment.rule_id AS integer;
 REVOKE ALL ON SEQUENCE segment.rule_id FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.rule_id', '');
-COMMENT ON SEQUENCE segment.rule_id IS 'ids of ladders and tiers, as kept in standings';
+COMMENT ON SEQUENCE segment.rule_id IS 'ids of groups, ladders and tiers, as kept in standings';
 
 CREATE TABLE segment.ruleset (
 	version bigint NOT NULL,
@@ -884,6 +884,95 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.tiers
 	DEFERRABLE INITIALLY DEFERRED
 	FOR EACH ROW EXECUTE FUNCTION segment._rules_check();
+
+-- groups
+
+CREATE TABLE segment.groups (
+	code text COLLATE "C" PRIMARY KEY CHECK (code OPERATOR(pg_catalog.<>) ''),
+	name text NOT NULL,
+	kind text COLLATE "C" NOT NULL CHECK (kind OPERATOR(pg_catalog.=) 'automatic' OR kind OPERATOR(pg_catalog.=) 'fixed'),
+	description text,
+	condition segment.condition,
+	active boolean NOT NULL DEFAULT true,
+	exclusive_set text COLLATE "C",
+	precedence integer NOT NULL DEFAULT 0,
+	price_list text,
+	tax_percent numeric,
+	discount_percent numeric,
+	payment_method text,
+	created_at timestamptz NOT NULL,
+	created_by text NOT NULL,
+	updated_at timestamptz NOT NULL,
+	updated_by text NOT NULL,
+	id integer NOT NULL UNIQUE DEFAULT pg_catalog.nextval('segment.rule_id'),
+	ready boolean NOT NULL DEFAULT true
+);
+REVOKE ALL ON segment.groups FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.groups', '');
+COMMENT ON TABLE segment.groups IS 'groups: whoever satisfies a condition, or whom people put there; plain DML, everyone is judged by the statement that changes them';
+COMMENT ON COLUMN segment.groups.code IS 'left NULL: the name without accents, in small letters and digits, with _2, _3 ... where that is taken; renaming the group does not change it';
+COMMENT ON COLUMN segment.groups.name IS 'no two groups have names that compare equal (segment.fold)';
+COMMENT ON COLUMN segment.groups.kind IS 'automatic: filled by its condition; fixed: filled by people; left NULL: automatic where there is a condition';
+COMMENT ON COLUMN segment.groups.condition IS 'who is in an automatic group';
+COMMENT ON COLUMN segment.groups.active IS 'an inactive group has no members and is false in conditions';
+COMMENT ON COLUMN segment.groups.exclusive_set IS 'for groups of which a customer is to be in one only (not used yet)';
+COMMENT ON COLUMN segment.groups.precedence IS 'of the groups of a customer the one with the greatest decides on price list, tax, discount and payment';
+COMMENT ON COLUMN segment.groups.price_list IS 'price list of its members';
+COMMENT ON COLUMN segment.groups.tax_percent IS 'tax of its members, in percent';
+COMMENT ON COLUMN segment.groups.discount_percent IS 'discount of its members, in percent';
+COMMENT ON COLUMN segment.groups.payment_method IS 'payment method of its members';
+COMMENT ON COLUMN segment.groups.created_at IS 'filled by the extension, like the three columns that follow';
+COMMENT ON COLUMN segment.groups.id IS 'given by the extension, never changes';
+COMMENT ON COLUMN segment.groups.ready IS 'false while customers are still being judged by it (internal)';
+
+CREATE FUNCTION segment._group_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- who acts, as segment.changes has it: inside this function nobody but the session's role and SET ROLE tell
+	acting text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+	stem text;
+	n integer := 1;
+BEGIN
+	IF TG_OP = 'INSERT' THEN
+		NEW.kind := coalesce(NEW.kind, CASE WHEN NEW.condition IS NULL THEN 'fixed' ELSE 'automatic' END);
+		IF NEW.code IS NULL THEN
+			stem := array_to_string(segment.words(segment.unaccent(NEW.name)), '_');
+			IF stem = '' THEN
+				RAISE EXCEPTION 'a code cannot be made from the name "%", which has no letter or digit', NEW.name
+					USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a code.';
+			END IF;
+			NEW.code := stem;
+			WHILE EXISTS (SELECT FROM segment.groups g WHERE g.code = NEW.code) LOOP
+				n := n + 1;
+				NEW.code := stem || '_' || n;
+			END LOOP;
+		END IF;
+		NEW.created_at := coalesce(NEW.created_at, now());
+		NEW.created_by := coalesce(NEW.created_by, acting);
+		NEW.updated_at := coalesce(NEW.updated_at, NEW.created_at);
+		NEW.updated_by := coalesce(NEW.updated_by, NEW.created_by);
+		RETURN NEW;
+	END IF;
+	IF NEW.id IS DISTINCT FROM OLD.id THEN
+		RAISE EXCEPTION 'column "id" of segment.groups cannot be changed'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'It is what standings remember; change the code or the name instead.';
+	END IF;
+	NEW.kind := coalesce(NEW.kind, CASE WHEN NEW.condition IS NULL THEN 'fixed' ELSE 'automatic' END);
+	NEW.created_at := OLD.created_at;
+	NEW.created_by := OLD.created_by;
+	NEW.updated_at := now();
+	NEW.updated_by := acting;
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._group_row() FROM PUBLIC;
+COMMENT ON FUNCTION segment._group_row() IS 'trigger that fills in code, kind and who wrote a group when, and keeps ids as they are (internal)';
+
+CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.groups
+	FOR EACH ROW EXECUTE FUNCTION segment._group_row();
 
 -- attaching
 

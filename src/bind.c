@@ -20,13 +20,35 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+/* a row of segment.groups on its way to be bound */
+typedef struct GroupRow
+{
+	BoundGroup	group;
+	const Condition *condition;
+	enum
+	{
+		ROW_WAITS,
+		ROW_BEING_BOUND,
+		ROW_IS_BOUND
+	}			state;
+} GroupRow;
+
 typedef struct Binder
 {
 	SourceSet  *set;
 	Bound	   *bound;
 	List	   *figures;		/* of BoundFigure, by slot */
 	List	   *ladders;		/* of BoundLadder, once they are needed */
+	GroupRow   *groups;			/* all of the shop by code, once they are needed */
+	int			ngroups;
+	bool		inactive_too;	/* bind also what nobody is judged by now */
+	bool		collects;		/* what does not bind is noted, not raised */
+	List	   *path;			/* of GroupRow: each uses the next */
+	List	   *done;			/* of BoundGroup, in dependency order */
 } Binder;
+
+/* the group whose condition is being bound, to be named in errors */
+static const char *bound_group = NULL;
 
 static BoundNode *bind_node(Binder *binder, const ConditionNode *node);
 
@@ -39,7 +61,8 @@ bind_error(const ConditionNode *node, int sqlstate, const char *message, const c
 {
 	ereport(ERROR,
 			(errcode(sqlstate),
-			 errmsg_internal("%s", message),
+			 bound_group ? errmsg("condition of group \"%s\": %s", bound_group, message)
+			 : errmsg_internal("%s", message),
 			 errdetail("At position %d: %s", segment_condition_node_position(node),
 					   segment_condition_node_text(node)),
 			 hint ? errhint("%s", hint) : 0));
@@ -753,6 +776,76 @@ spellings_of_region(Binder *binder, const char *name)
 	return spellings;
 }
 
+/* All groups of the shop, as they are now. */
+static void
+read_groups(Binder *binder)
+{
+	SPITupleTable *table;
+	Identity	caller;
+	uint64		n;
+
+	if (binder->groups != NULL)
+		return;
+	segment_become(binder->set->owner, &caller);
+	n = segment_execute_latest("SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.ready, g.condition"
+							   " FROM segment.groups g ORDER BY g.code");
+	segment_resume(&caller);
+	table = SPI_tuptable;
+	binder->groups = palloc0(sizeof(GroupRow) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		GroupRow   *row = &binder->groups[binder->ngroups++];
+		bool		isnull;
+		Datum		condition;
+
+		row->group.id = DatumGetInt32(SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull));
+		row->group.code = SPI_getvalue(table->vals[i], table->tupdesc, 2);
+		row->group.fixed = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull));
+		row->group.active = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
+		row->group.ready = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 5, &isnull));
+		condition = SPI_getbinval(table->vals[i], table->tupdesc, 6, &isnull);
+		if (!isnull)
+			row->condition = (Condition *) PG_DETOAST_DATUM_COPY(condition);
+	}
+	SPI_freetuptable(table);
+}
+
+static GroupRow *
+find_group(Binder *binder, const char *code)
+{
+	for (int i = 0; i < binder->ngroups; i++)
+	{
+		if (strcmp(binder->groups[i].group.code, code) == 0)
+			return &binder->groups[i];
+	}
+	return NULL;
+}
+
+/* There must be a group of that code, and what it means must be known. */
+static void
+check_group(Binder *binder, const ConditionNode *clause, const char *code)
+{
+	GroupRow   *row;
+	const char **codes;
+	const char *nearest;
+
+	read_groups(binder);
+	row = find_group(binder, code);
+	if (row != NULL)
+	{
+		if (row->group.active && row->group.fault != NULL)
+			bind_error(clause, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   psprintf("nobody can be judged by group \"%s\"", code), row->group.fault);
+		return;
+	}
+	codes = palloc(sizeof(char *) * Max(binder->ngroups, 1));
+	for (int i = 0; i < binder->ngroups; i++)
+		codes[i] = binder->groups[i].group.code;
+	nearest = segment_nearest(code, codes, binder->ngroups);
+	bind_error(clause, ERRCODE_UNDEFINED_OBJECT, psprintf("there is no group \"%s\"", code),
+			   nearest ? psprintf("Perhaps you mean \"%s\".", nearest) : "segment.groups has them.");
+}
+
 static BoundValue *
 bind_value(Binder *binder, const ConditionNode *clause, const Asked *asked, const ConditionNode *node)
 {
@@ -782,7 +875,7 @@ bind_value(Binder *binder, const ConditionNode *clause, const Asked *asked, cons
 	if (asked->type == VALUE_TIER)
 		check_tier(clause, asked, value->text);
 	if (asked->figure && asked->figure->word->id == WORD_GROUPS)
-		bind_error(clause, ERRCODE_UNDEFINED_OBJECT, psprintf("there is no group \"%s\"", value->text), NULL);
+		check_group(binder, clause, value->text);
 	if (asked->figure && asked->figure->word->id == WORD_REGION)
 		value->also = spellings_of_region(binder, value->text);
 	if (asked->figure && asked->figure->word->id == WORD_SEX)
@@ -1312,30 +1405,290 @@ bind_node(Binder *binder, const ConditionNode *node)
 }
 
 /*
- * Look up the names of conditions; equal figures share a slot.  Allocated in the
- * current context, together with parts of the set and of the conditions that it
- * points to.  Raises what does not fit.  Must run inside SPI.
+ * Groups.
+ */
+
+/*
+ * Codes of groups that a condition names, in their order; with all, it asks
+ * whether there is any.
+ */
+static List *
+named_groups(const ConditionNode *node, List *codes, bool *all)
+{
+	ConditionNode child;
+
+	check_stack_depth();
+	if (node->kind <= CONDITION_NOT)
+	{
+		for (int i = 0; i < node->nchildren; i++)
+		{
+			segment_condition_child(node, i, &child);
+			codes = named_groups(&child, codes, all);
+		}
+		return codes;
+	}
+	if (node->kind < CONDITION_COMPARE || node->kind >= CONDITION_MATCHES)
+		return codes;
+	segment_condition_child(node, 0, &child);
+	if (strcmp(child.text, "groups") != 0)
+		return codes;
+	*all |= node->kind == CONDITION_IS_NULL;
+	for (int i = 1; i < node->nchildren; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		segment_condition_child(node, i, &child);
+		if (child.kind == CONDITION_TEXT)
+			codes = lappend(codes, pnstrdup(child.text, child.length));
+	}
+	return codes;
+}
+
+/* a condition of a group being bound where errors are collected */
+typedef struct Attempt
+{
+	Binder	   *binder;
+	GroupRow   *row;
+} Attempt;
+
+static void
+bind_condition_of(Binder *binder, GroupRow *row)
+{
+	ConditionNode root;
+
+	bound_group = row->group.code;
+	segment_condition_root(row->condition, &root);
+	row->group.root = bind_node(binder, &root);
+	bound_group = NULL;
+}
+
+static void
+attempt_condition(void *argument)
+{
+	Attempt    *attempt = argument;
+
+	bind_condition_of(attempt->binder, attempt->row);
+}
+
+/* What an error says, in one line. */
+static char *
+told(const ErrorData *error)
+{
+	return psprintf("%s%s%s%s%s", error->message, error->detail ? " | " : "", error->detail ? error->detail : "",
+					error->hint ? " | " : "", error->hint ? error->hint : "");
+}
+
+static void
+bind_group(Binder *binder, GroupRow *row)
+{
+	if (!row->group.fixed && row->condition != NULL && row->group.fault == NULL &&
+		(row->group.active || binder->inactive_too))
+	{
+		if (!binder->collects)
+			bind_condition_of(binder, row);
+		else
+		{
+			Attempt		attempt = {binder, row};
+			int			nfigures = list_length(binder->figures);
+			ErrorData  *error = segment_try(attempt_condition, &attempt);
+
+			if (error != NULL)
+			{
+				bound_group = NULL;
+				row->group.root = NULL;
+				row->group.fault = told(error);
+				binder->figures = list_truncate(binder->figures, nfigures);
+			}
+		}
+	}
+	row->state = ROW_IS_BOUND;
+	binder->done = lappend(binder->done, &row->group);
+}
+
+/* A group that is met again on the way down from itself. */
+static void
+refuse_cycle(Binder *binder, GroupRow *row)
+{
+	StringInfoData members;
+	char	   *message;
+	ListCell   *cell;
+	bool		inside = false;
+
+	initStringInfo(&members);
+	foreach(cell, binder->path)
+	{
+		GroupRow   *member = lfirst(cell);
+
+		inside |= member == row;
+		if (inside)
+			appendStringInfo(&members, "%s -> ", member->group.code);
+	}
+	message = psprintf("condition of group \"%s\" uses itself through %s%s", row->group.code, members.data, row->group.code);
+	if (!binder->collects)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_RECURSION),
+				 errmsg_internal("%s", message),
+				 errhint("Leave one of them out of the condition of the one before.")));
+	row->group.fault = message;
+}
+
+static void use_groups(Binder *binder, const Condition *condition);
+
+/* Bind a group after the groups that its condition names. */
+static void
+use_group(Binder *binder, GroupRow *row)
+{
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (row->state == ROW_IS_BOUND)
+		return;
+	if (row->state == ROW_BEING_BOUND)
+	{
+		refuse_cycle(binder, row);
+		return;
+	}
+	row->state = ROW_BEING_BOUND;
+	if (row->condition != NULL && (row->group.active || binder->inactive_too))
+	{
+		binder->path = lappend(binder->path, row);
+		use_groups(binder, row->condition);
+		binder->path = list_delete_last(binder->path);
+	}
+	bind_group(binder, row);
+}
+
+/* Bind the groups that a condition names. */
+static void
+use_groups(Binder *binder, const Condition *condition)
+{
+	ConditionNode root;
+	bool		all = false;
+	List	   *codes;
+	ListCell   *cell;
+
+	segment_condition_root(condition, &root);
+	codes = named_groups(&root, NIL, &all);
+	if (codes != NIL || all)
+		read_groups(binder);
+	foreach(cell, codes)
+	{
+		GroupRow   *row = find_group(binder, lfirst(cell));
+
+		if (row != NULL)		/* else it is an error when the condition is bound */
+			use_group(binder, row);
+	}
+	for (int i = 0; all && i < binder->ngroups; i++)
+		use_group(binder, &binder->groups[i]);
+}
+
+static void
+begin_binding(Binder *binder, SourceSet *set)
+{
+	memset(binder, 0, sizeof(Binder));
+	binder->set = set;
+	binder->bound = palloc0(sizeof(Bound));
+	bound_group = NULL;
+}
+
+static Bound *
+end_binding(Binder *binder)
+{
+	Bound	   *bound = binder->bound;
+	ListCell   *cell;
+	int			i = 0;
+
+	bound->nfigures = list_length(binder->figures);
+	bound->figures = palloc(sizeof(BoundFigure *) * Max(bound->nfigures, 1));
+	foreach(cell, binder->figures)
+		bound->figures[i++] = lfirst(cell);
+	bound->ngroups = list_length(binder->done);
+	bound->groups = palloc(sizeof(BoundGroup *) * Max(bound->ngroups, 1));
+	i = 0;
+	foreach(cell, binder->done)
+		bound->groups[i++] = lfirst(cell);
+	return bound;
+}
+
+/*
+ * Look up the names of conditions; equal figures share a slot.  The conditions
+ * of groups that they name, also through those of other groups, come with them.
+ * Allocated in the current context, together with parts of the set and of the
+ * conditions that it points to.  Raises what does not fit.  Must run inside SPI.
  */
 Bound *
 segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions)
 {
-	Binder		binder = {.set = set};
-	ListCell   *cell;
-	int			i = 0;
+	Binder		binder;
 
-	binder.bound = palloc0(sizeof(Bound));
+	begin_binding(&binder, set);
 	binder.bound->nroots = nconditions;
 	binder.bound->roots = palloc(sizeof(BoundNode *) * Max(nconditions, 1));
-	for (int j = 0; j < nconditions; j++)
+	for (int i = 0; i < nconditions; i++)
 	{
 		ConditionNode root;
 
-		segment_condition_root(conditions[j], &root);
-		binder.bound->roots[j] = bind_node(&binder, &root);
+		segment_condition_root(conditions[i], &root);
+		binder.bound->roots[i] = bind_node(&binder, &root);
 	}
-	binder.bound->nfigures = list_length(binder.figures);
-	binder.bound->figures = palloc(sizeof(BoundFigure *) * Max(binder.bound->nfigures, 1));
-	foreach(cell, binder.figures)
-		binder.bound->figures[i++] = lfirst(cell);
-	return binder.bound;
+	binder.bound->nasked = list_length(binder.figures);
+	for (int i = 0; i < nconditions; i++)
+		use_groups(&binder, conditions[i]);
+	return end_binding(&binder);
+}
+
+/*
+ * Bind the conditions of all groups of the shop.  One that does not bind has a
+ * fault and no root, and so have those that use it: with it missing, NOT would
+ * take in everybody.  Where code is given, that group is judged by another
+ * condition, active or not, and what is wrong with that is raised.
+ */
+Bound *
+segment_bind_groups(SourceSet *set, const char *code, const Condition *instead)
+{
+	Binder		binder;
+
+	begin_binding(&binder, set);
+	read_groups(&binder);
+	binder.collects = true;
+	if (code != NULL)
+	{
+		GroupRow   *row = find_group(&binder, code);
+
+		if (row == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("there is no group \"%s\"", code),
+					 errhint("segment.groups has them.")));
+		if (row->group.fixed)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("group \"%s\" is fixed and has no condition", code),
+					 errhint("Only an automatic group is filled by a condition.")));
+		row->condition = instead;
+		row->group.active = true;
+		binder.collects = false;
+		use_group(&binder, row);
+		binder.collects = true;
+	}
+	for (int i = 0; i < binder.ngroups; i++)
+		use_group(&binder, &binder.groups[i]);
+	return end_binding(&binder);
+}
+
+/* Raise what does not bind of the groups with these ids, whether they are active or not. */
+void
+segment_bind_saved(SourceSet *set, const int *ids, int n)
+{
+	Binder		binder;
+
+	begin_binding(&binder, set);
+	read_groups(&binder);
+	binder.inactive_too = true;
+	for (int i = 0; i < binder.ngroups; i++)
+	{
+		for (int j = 0; j < n; j++)
+		{
+			if (binder.groups[i].group.id == ids[j])
+				use_group(&binder, &binder.groups[i]);
+		}
+	}
 }

@@ -95,8 +95,10 @@ typedef struct BoundGroup
 	int			id;
 	char	   *code;
 	bool		active;
+	bool		ready;
 	bool		fixed;			/* filled by people */
-	BoundNode  *root;			/* its condition, NULL where it is fixed or does not bind */
+	BoundNode  *root;			/* its condition, NULL where it is fixed, inactive or does not bind */
+	const char *fault;			/* why it does not bind */
 } BoundGroup;
 
 /*
@@ -110,6 +112,7 @@ typedef struct Bound
 	int			ngroups;
 	BoundGroup **groups;
 	int			nfigures;
+	int			nasked;			/* the first of them are those that the roots themselves name */
 	BoundFigure **figures;		/* by slot */
 } Bound;
 
@@ -126,6 +129,7 @@ typedef struct Shop
 
 extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);
 extern Bound *segment_bind_groups(SourceSet *set, const char *code, const Condition *instead);
+extern void segment_bind_saved(SourceSet *set, const int *ids, int n);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);

@@ -373,6 +373,8 @@ element_matches(const BoundNode *node, const char *element, const BoundValue *va
 	ListCell   *cell;
 	char	   *key;
 
+	if (node->figure->word->id == WORD_GROUPS)
+		return strcmp(element, value->text) == 0;	/* a code, not a text of the shop's */
 	if (node->figure->word->id != WORD_REGION)
 		return same_text(fold(element, false), fold(value->text, false));
 	key = text_to_cstring(segment_region_text(element, (int) strlen(element)));
@@ -649,4 +651,46 @@ segment_condition_holds(const BoundNode *root, const FigureValue *figures, const
 	Evaluation	evaluation = {.figures = figures, .shop = shop};
 
 	return holds(&evaluation, root);
+}
+
+/* The slot of the figure "groups", NULL where no condition names it. */
+static FigureValue *
+groups_of(const Bound *bound, FigureValue *figures)
+{
+	for (int i = 0; i < bound->nfigures; i++)
+	{
+		if (bound->figures[i]->word->id == WORD_GROUPS)
+			return &figures[i];
+	}
+	return NULL;
+}
+
+/*
+ * Judge the groups in their order, by group, and fill the figure "groups" on the
+ * way, so that what comes later sees what came before.  Of fixed groups, and of
+ * those that are not wanted where wanted is given, the verdict is taken as it is.
+ */
+void
+segment_judge_groups(const Bound *bound, FigureValue *figures, const Shop *shop,
+					 const bool *wanted, bool *verdicts)
+{
+	FigureValue *groups = groups_of(bound, figures);
+
+	if (groups != NULL)
+	{
+		memset(groups, 0, sizeof(FigureValue));
+		groups->elements = palloc(sizeof(char *) * Max(bound->ngroups, 1));
+		groups->next_change = DT_NOEND;
+	}
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		const BoundGroup *group = bound->groups[i];
+
+		if (!group->active)
+			verdicts[i] = false;
+		else if (!group->fixed && (wanted == NULL || wanted[i]))
+			verdicts[i] = group->root != NULL && segment_condition_holds(group->root, figures, shop);
+		if (verdicts[i] && groups != NULL)
+			groups->elements[groups->nelements++] = group->code;
+	}
 }

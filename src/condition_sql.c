@@ -33,6 +33,7 @@ typedef struct SqlWriter
 	const Bound *bound;
 	const Shop *shop;
 	bool		raw;			/* texts as they are stored */
+	const int  *named;			/* by group: how often conditions name it */
 } SqlWriter;
 
 /*
@@ -1141,7 +1142,7 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 		case WORD_TAGS:
 			return tags_sql(writer);
 		case WORD_GROUPS:
-			return "'{}'::text[]";
+			return "NULL::text[]";	/* clauses over it have SQL of their own; judging fills it in */
 		case WORD_MEMBER_SINCE:
 		case WORD_ADDED_DATE:
 			return finite_instant(column_sql("c", figure->word->column));
@@ -1345,6 +1346,110 @@ figure_join(const SqlWriter *writer, const BoundFigure *figure)
 }
 
 /*
+ * Groups.
+ *
+ * A clause that names a group says that group's own condition.  Where a group
+ * is named more than once it stands in a LATERAL subquery of its own, which
+ * OFFSET keeps from being pulled up: groups that use groups that use groups would
+ * else double at each step.
+ */
+
+static char *node_sql(const SqlWriter *writer, const BoundNode *node, bool positive);
+
+static int
+group_index(const Bound *bound, const char *code)
+{
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		if (strcmp(bound->groups[i]->code, code) == 0)
+			return i;
+	}
+	elog(ERROR, "group \"%s\" is not bound", code);
+	return -1;
+}
+
+/* Count how often each group is named below a node. */
+static void
+count_named(const Bound *bound, const BoundNode *node, int *counts)
+{
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		count_named(bound, lfirst(cell), counts);
+	if (node->figure == NULL || node->figure->word->id != WORD_GROUPS)
+		return;
+	foreach(cell, node->values)
+		counts[group_index(bound, ((BoundValue *) lfirst(cell))->text)]++;
+	for (int i = 0; node->kind == CONDITION_IS_NULL && i < bound->ngroups; i++)
+		counts[i]++;
+}
+
+static bool
+has_condition(const BoundGroup *group)
+{
+	return group->active && group->root != NULL;
+}
+
+/* Whether the customer is in a group; of fixed ones nobody is yet. */
+static char *
+group_sql(const SqlWriter *writer, int i, bool positive)
+{
+	const BoundGroup *group = writer->bound->groups[i];
+
+	if (!has_condition(group))
+		return "false";
+	if (writer->named[i] > 1)
+		return psprintf("g%d.holds", i);
+	return node_sql(writer, group->root, positive);
+}
+
+static char *
+groups_clause(const SqlWriter *writer, const BoundNode *node, bool positive)
+{
+	List	   *parts = NIL;
+	ListCell   *cell;
+	bool		all = node->kind == CONDITION_CONTAINS && node->detail == CONDITION_ALL;
+	bool		negative = node->kind == CONDITION_IS_NULL ? !node->negated : is_negative(node);
+	char	   *sql;
+
+	foreach(cell, node->values)
+		parts = lappend(parts, group_sql(writer, group_index(writer->bound, ((BoundValue *) lfirst(cell))->text),
+										 positive && !negative));
+	for (int i = 0; node->kind == CONDITION_IS_NULL && i < writer->bound->ngroups; i++)
+		parts = lappend(parts, group_sql(writer, i, positive && !negative));
+	sql = parts == NIL ? "false" : join_sql(parts, all ? " AND " : " OR ");
+	return negative ? psprintf("NOT (%s)", sql) : sql;
+}
+
+/* Subqueries of the groups that are named more than once. */
+static void
+append_groups(StringInfo sql, const SqlWriter *writer)
+{
+	for (int i = 0; i < writer->bound->ngroups; i++)
+	{
+		if (writer->named[i] > 1 && has_condition(writer->bound->groups[i]))
+			appendStringInfo(sql, "\n\tCROSS JOIN LATERAL (SELECT %s AS holds OFFSET 0) g%d",
+							 node_sql(writer, writer->bound->groups[i]->root, false), i);
+	}
+}
+
+static int *
+count_groups(const Bound *bound)
+{
+	int		   *counts = palloc0(sizeof(int) * Max(bound->ngroups, 1));
+
+	for (int i = 0; i < bound->nroots; i++)
+		count_named(bound, bound->roots[i], counts);
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		if (has_condition(bound->groups[i]))
+			count_named(bound, bound->groups[i]->root, counts);
+	}
+	return counts;
+}
+
+/*
  * The whole.
  */
 
@@ -1370,6 +1475,8 @@ node_sql(const SqlWriter *writer, const BoundNode *node, bool positive)
 				parts = lappend(parts, node_sql(writer, lfirst(cell), positive));
 			return join_sql(parts, node->kind == CONDITION_AND ? " AND " : " OR ");
 		default:
+			if (node->figure->word->id == WORD_GROUPS)
+				return groups_clause(writer, node, positive);
 			return clause_sql(writer, node, figure_sql(writer, node->figure),
 							  node->other ? figure_sql(writer, node->other) : NULL, positive);
 	}
@@ -1390,6 +1497,8 @@ append_customers(StringInfo sql, const SqlWriter *writer, bool only_members)
 		if (join != NULL)
 			appendStringInfo(sql, "\n\tLEFT JOIN (%s) f%d ON f%d.customer = c.key", join, i, i);
 	}
+	if (only_members)
+		append_groups(sql, writer);
 	appendStringInfoString(sql, "\nWHERE c.counts");
 	if (set->nanonymous > 0)
 		appendStringInfo(sql, " AND c.key <> ALL (%s)", set->anonymous_sql);
@@ -1404,7 +1513,7 @@ append_customers(StringInfo sql, const SqlWriter *writer, bool only_members)
 char *
 segment_condition_select(SourceSet *set, const Bound *bound, const Shop *shop)
 {
-	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop};
+	SqlWriter	writer = {.set = set, .bound = bound, .shop = shop, .named = count_groups(bound)};
 	StringInfoData sql;
 
 	initStringInfo(&sql);

@@ -213,6 +213,9 @@ inquire(Inquiry *inquiry, void (*after_batch) (Inquiry *))
 			for (int j = 0; j < n; j++)
 				read_figure(set, inquiry->bound->figures[j], values[j + 1], nulls[j + 1],
 							TupleDescAttr(table->tupdesc, j + 1)->atttypid, &figures[j]);
+			if (inquiry->bound->ngroups > 0)
+				segment_judge_groups(inquiry->bound, figures, &inquiry->shop, NULL,
+									 palloc0(sizeof(bool) * inquiry->bound->ngroups));
 			if (!segment_condition_holds(inquiry->bound->roots[0], figures, &inquiry->shop))
 				continue;
 			inquiry->found++;
@@ -395,7 +398,7 @@ note_member(Inquiry *inquiry, Datum key, const FigureValue *figures)
 	member->key = key;
 	initStringInfo(&member->figures);
 	initStringInfo(&member->personal);
-	for (int i = 0; i < inquiry->bound->nfigures; i++)
+	for (int i = 0; i < inquiry->bound->nasked; i++)
 	{
 		BoundFigure *figure = inquiry->bound->figures[i];
 		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
@@ -590,7 +593,7 @@ warn_of_unused(Inquiry *inquiry, const BoundNode *node)
 	check_stack_depth();
 	foreach(cell, node->children)
 		warn_of_unused(inquiry, lfirst(cell));
-	if (node->figure != NULL && (node->type == VALUE_TEXT || node->type == VALUE_LIST) && node->values != NIL &&
+	if (node->figure != NULL && node->figure->word->id != WORD_GROUPS && (node->type == VALUE_TEXT || node->type == VALUE_LIST) && node->values != NIL &&
 		(node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN || node->kind == CONDITION_CONTAINS))
 		warn_of_unused_values(inquiry, node);
 }
