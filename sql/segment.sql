@@ -442,6 +442,11 @@ COMMENT ON FUNCTION segment.load_region_aliases(text) IS 'insert a ready-made se
 CREATE FUNCTION segment._day_of(at timestamptz, zone text) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_day_of';
+CREATE FUNCTION segment._begin_of(day date, zone text) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'segment_begin_of_day';
+REVOKE ALL ON FUNCTION segment._begin_of(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment._begin_of(date, text) IS 'the first instant of a day in a zone, NULL where there is none (internal)';
 COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the day of an instant in a zone, NULL where there is none; for views and conditions as SQL, so anyone may call it (internal)';
 
 CREATE FUNCTION segment._begin_of_day(day date, zone text) RETURNS timestamptz
@@ -1389,6 +1394,7 @@ CREATE TABLE segment.changes (
 	version bigint NOT NULL
 )$$, key_type);
 	CREATE INDEX changes_customer ON segment.changes (customer_id, version);
+	CREATE INDEX changes_code ON segment.changes (code, at);
 	REVOKE ALL ON segment.changes FROM PUBLIC;
 
 	PERFORM segment._comment_customer_tables();
@@ -1422,6 +1428,31 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'segment_tick_in_batches';
 REVOKE ALL ON PROCEDURE segment.tick_in_batches(integer) FROM PUBLIC;
 COMMENT ON PROCEDURE segment.tick_in_batches(integer) IS 'bring everyone who is due up to date, committing after each batch';
+
+CREATE FUNCTION segment.purge_changes(keep interval) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kept_from timestamptz := segment._now() - keep;
+	deleted bigint;
+BEGIN
+	IF keep < interval '0' THEN
+		RAISE EXCEPTION 'keep must not be negative, but is %', keep
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'It says how long changes are kept: interval ''2 years''.';
+	END IF;
+	IF to_regclass('segment.changes') IS NULL THEN
+		RETURN 0;
+	END IF;
+	DELETE FROM segment.changes c WHERE c.at < kept_from;
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	INSERT INTO segment.settings AS s (name, value) VALUES ('changes_kept_from', kept_from::text)
+		ON CONFLICT (name) DO UPDATE SET value = greatest(s.value::timestamptz, excluded.value::timestamptz)::text;
+	RETURN deleted;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.purge_changes(interval) FROM PUBLIC;
+COMMENT ON FUNCTION segment.purge_changes(interval) IS 'delete entries of segment.changes older than an interval; what customers are in, and since when, stays; returns how many';
 
 -- Apart from the tables, because a later version makes them anew.
 CREATE FUNCTION segment._create_customer_views(key_type regtype) RETURNS void
@@ -1527,11 +1558,11 @@ BEGIN
 	COMMENT ON VIEW segment.tier_sizes IS 'how many customers hold each tier of each active ladder, and their share; the row without a tier counts those who hold none';
 
 	EXECUTE format($$
-CREATE FUNCTION segment._due_standings(OUT customer_id %1$s, OUT held integer[], OUT since timestamptz[])
+CREATE FUNCTION segment._due_standings(at timestamptz DEFAULT NULL, OUT customer_id %1$s, OUT held integer[], OUT since timestamptz[])
 RETURNS SETOF record
 LANGUAGE c STABLE ROWS 100
 AS '$libdir/segment', 'segment_due_standings'$$, key_type);
-	COMMENT ON FUNCTION segment._due_standings() IS 'standings of those who are due, computed on the spot for whoever may read members (internal)';
+	COMMENT ON FUNCTION segment._due_standings(timestamptz) IS 'standings of those who are due, now or at another instant, computed on the spot for whoever may read members (internal)';
 
 	CREATE VIEW segment.members AS
 		SELECT g.code AS group_code, g.name AS group_name, g.kind, s.customer_id,
@@ -1604,6 +1635,62 @@ AS '$libdir/segment', 'segment_due_standings'$$, key_type);
 	REVOKE ALL ON segment.group_stats FROM PUBLIC;
 	COMMENT ON VIEW segment.group_stats IS 'orders, spend and average order value of each group''s members, of all time';
 
+	CREATE VIEW segment.group_details AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind, g.description, g.condition::text AS condition, g.active,
+			   g.created_at, g.created_by, g.updated_at, g.updated_by,
+			   CASE WHEN g.active AND g.kind = 'automatic' THEN (SELECT min(f.due) FROM segment.facts f WHERE f.due > segment._now()) END AS next_change,
+			   segment._stale() AS stale
+		FROM segment.groups g
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_details FROM PUBLIC;
+	COMMENT ON VIEW segment.group_details IS 'what a group is, who made and changed it and when, and the earliest instant at which time alone may change anybody''s groups';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.members_at("group" text, date date) RETURNS TABLE (customer_id %1$s)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $members$
+#variable_conflict use_column
+DECLARE
+	zone text := segment._setting('timezone');
+	ended timestamptz := segment._begin_of(date + 1, zone);
+	kept_from timestamptz := segment._setting('changes_kept_from')::timestamptz;
+	wanted integer := (SELECT g.id FROM segment._groups() g WHERE g.code = "group");
+BEGIN
+	IF wanted IS NULL THEN
+		RAISE EXCEPTION 'there is no group "%%"', "group"
+			USING ERRCODE = 'undefined_object', HINT = 'View segment.group_sizes has the codes.';
+	END IF;
+	IF ended IS NULL OR ended > segment._now() THEN
+		RAISE EXCEPTION 'the day %% has not ended', date
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'segment.members has today''s members, segment.forecast() those of a day to come.';
+	END IF;
+	IF ended <= kept_from THEN
+		RAISE EXCEPTION 'who was in group "%%" on %% is not known any more', "group", date
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Changes are kept from %%s on: segment.purge_changes() deleted the earlier ones.', kept_from);
+	END IF;
+	RETURN QUERY
+		WITH later AS (
+			SELECT DISTINCT ON (c.customer_id) c.customer_id, c.action
+			FROM segment.changes c
+			WHERE c.kind = 'group' AND c.code = "group" AND c.at >= ended
+			ORDER BY c.customer_id, c.at, c.version
+		), due AS (
+			SELECT d.customer_id, d.held FROM segment._due_standings(ended - interval '1 microsecond') d
+		), then AS (
+			SELECT s.customer_id FROM segment.standings s
+			WHERE s.held @> ARRAY[wanted] AND NOT EXISTS (SELECT FROM due d WHERE d.customer_id = s.customer_id)
+			UNION ALL
+			SELECT d.customer_id FROM due d WHERE d.held @> ARRAY[wanted]
+		)
+		SELECT t.customer_id FROM then t WHERE NOT EXISTS (SELECT FROM later l WHERE l.customer_id = t.customer_id)
+		UNION ALL
+		SELECT l.customer_id FROM later l WHERE l.action = 'leave';
+END
+$members$ $$, key_type);
+	REVOKE ALL ON FUNCTION segment.members_at(text, date) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.members_at(text, date) IS 'who was in a group as a past day of the shop ended';
+
 	EXECUTE format($$
 CREATE FUNCTION segment.recalculate_customers(customer_ids %1$s[]) RETURNS bigint
 LANGUAGE c VOLATILE STRICT
@@ -1660,11 +1747,11 @@ AS $function$
 DECLARE
 	typed regprocedure;
 BEGIN
-	DROP VIEW IF EXISTS segment.group_stats, segment.group_sizes, segment.customer_groups, segment.members;
+	DROP VIEW IF EXISTS segment.group_details, segment.group_stats, segment.group_sizes, segment.customer_groups, segment.members;
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -1739,13 +1826,13 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
 		FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
 		WHERE c.relnamespace = 'segment'::regnamespace
-			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers', 'members', 'customer_groups', 'group_sizes', 'group_stats') AND x.grantee <> c.relowner
+			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers', 'members', 'customer_groups', 'group_sizes', 'group_stats', 'group_details') AND x.grantee <> c.relowner
 		UNION ALL
 		SELECT x.privilege_type, 'FUNCTION ' || p.oid::regprocedure::text, x.is_grantable,
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();
@@ -1763,6 +1850,7 @@ BEGIN
 		ADD COLUMN IF NOT EXISTS checked xid8,
 		ADD COLUMN IF NOT EXISTS due timestamptz;
 	CREATE INDEX IF NOT EXISTS facts_due ON segment.facts (due) WHERE due IS NOT NULL;
+	CREATE INDEX IF NOT EXISTS changes_code ON segment.changes (code, at);
 	CREATE INDEX IF NOT EXISTS standings_held ON segment.standings USING gin (held);
 	PERFORM segment._comment_customer_tables();
 	FOR ledger IN

@@ -581,13 +581,13 @@ segment_wake_everyone(SourceSet *set)
 }
 
 /*
- * The standings, as of now, of those who are due by a snapshot; nothing is
+ * The standings at an instant of those who are due by then; nothing is
  * written, so this serves a hot standby too.  Rows (customer_id, held, since).
  */
 void
-segment_judge_due(SourceSet *set, Snapshot snapshot, Tuplestorestate *rows, TupleDesc desc)
+segment_judge_due(SourceSet *set, Snapshot snapshot, TimestampTz at, Tuplestorestate *rows, TupleDesc desc)
 {
-	Judging		judging = {.set = set, .snapshot = snapshot};
+	Judging		judging = {.set = set, .snapshot = snapshot, .now = at};
 	MemoryContext batch;
 	MemoryContext before;
 	Oid			type = TIMESTAMPTZOID;
@@ -598,8 +598,7 @@ segment_judge_due(SourceSet *set, Snapshot snapshot, Tuplestorestate *rows, Tupl
 							   " WHERE f.due OPERATOR(pg_catalog.<=) $1 ORDER BY f.customer_id%s", set->key_order);
 
 	judging.rules = segment_rules(set, snapshot);
-	judging.now = segment_judging_instant(snapshot);
-	value = TimestampTzGetDatum(judging.now);
+	value = TimestampTzGetDatum(at);
 	if (!judging.rules->ruleset.valid)
 		return;
 	batch = AllocSetContextCreate(CurrentMemoryContext, "segment judge due", ALLOCSET_DEFAULT_SIZES);

@@ -14,6 +14,6 @@ extern uint64 segment_judge_all(SourceSet *set, const char *filter, bool with_be
 extern Snapshot segment_past_snapshot(void);
 extern uint64 segment_wake(SourceSet *set, TimestampTz at, int64 limit);
 extern void segment_wake_everyone(SourceSet *set);
-extern void segment_judge_due(SourceSet *set, Snapshot snapshot, Tuplestorestate *rows, TupleDesc desc);
+extern void segment_judge_due(SourceSet *set, Snapshot snapshot, TimestampTz at, Tuplestorestate *rows, TupleDesc desc);
 
 #endif							/* SEGMENT_JUDGE_H */

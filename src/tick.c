@@ -164,7 +164,7 @@ require_reader(void)
 			 errhint("SELECT on segment.members or another view of members is needed.")));
 }
 
-/* segment._due_standings() */
+/* segment._due_standings(at) */
 Datum
 segment_due_standings(PG_FUNCTION_ARGS)
 {
@@ -174,6 +174,8 @@ segment_due_standings(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	SourceSet  *set;
 	Snapshot	snapshot = GetActiveSnapshot();
+	TimestampTz now = segment_judging_instant(snapshot);
+	TimestampTz at = PG_ARGISNULL(0) ? now : Min(PG_GETARG_TIMESTAMPTZ(0), now);
 
 	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
 		ereport(ERROR,
@@ -193,7 +195,7 @@ segment_due_standings(PG_FUNCTION_ARGS)
 	segment_connect(0);
 	set = segment_sources_acquire();
 	if (OidIsValid(set->facts) && set->is_here)
-		segment_judge_due(set, snapshot, rows, desc);
+		segment_judge_due(set, snapshot, at, rows, desc);
 	segment_sources_release();
 	SPI_finish();
 	return (Datum) 0;
