@@ -442,11 +442,6 @@ COMMENT ON FUNCTION segment.load_region_aliases(text) IS 'insert a ready-made se
 CREATE FUNCTION segment._day_of(at timestamptz, zone text) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_day_of';
-CREATE FUNCTION segment._begin_of(day date, zone text) RETURNS timestamptz
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'segment_begin_of_day';
-REVOKE ALL ON FUNCTION segment._begin_of(date, text) FROM PUBLIC;
-COMMENT ON FUNCTION segment._begin_of(date, text) IS 'the first instant of a day in a zone, NULL where there is none (internal)';
 COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the day of an instant in a zone, NULL where there is none; for views and conditions as SQL, so anyone may call it (internal)';
 
 CREATE FUNCTION segment._begin_of_day(day date, zone text) RETURNS timestamptz
@@ -1653,7 +1648,7 @@ AS $members$
 #variable_conflict use_column
 DECLARE
 	zone text := segment._setting('timezone');
-	ended timestamptz := segment._begin_of(date + 1, zone);
+	ended timestamptz := segment._begin_of_day(date + 1, zone);
 	kept_from timestamptz := segment._setting('changes_kept_from')::timestamptz;
 	wanted integer := (SELECT g.id FROM segment._groups() g WHERE g.code = "group");
 BEGIN

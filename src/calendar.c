@@ -20,7 +20,6 @@
 
 PG_FUNCTION_INFO_V1(segment_day_of);
 PG_FUNCTION_INFO_V1(segment_begin_of_day);
-PG_FUNCTION_INFO_V1(segment_begin_of_day);
 PG_FUNCTION_INFO_V1(segment_add_offset);
 PG_FUNCTION_INFO_V1(segment_day_reaching);
 PG_FUNCTION_INFO_V1(segment_period);
@@ -606,17 +605,6 @@ segment_day_of(PG_FUNCTION_ARGS)
 	bool		known = segment_day_of_instant(PG_GETARG_TIMESTAMPTZ(0), zone_argument(fcinfo, 1), &day);
 
 	return date_or_null(fcinfo, known, day);
-}
-
-/* segment._begin_of(day, zone) */
-Datum
-segment_begin_of_day(PG_FUNCTION_ARGS)
-{
-	TimestampTz begin;
-
-	if (!segment_day_begins_at(PG_GETARG_DATEADT(0), zone_argument(fcinfo, 1), &begin))
-		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(begin);
 }
 
 Datum
