@@ -1672,13 +1672,13 @@ BEGIN
 			ORDER BY c.customer_id, c.at, c.version
 		), due AS (
 			SELECT d.customer_id, d.held FROM segment._due_standings(ended - interval '1 microsecond') d
-		), then AS (
+		), ended_in AS (
 			SELECT s.customer_id FROM segment.standings s
 			WHERE s.held @> ARRAY[wanted] AND NOT EXISTS (SELECT FROM due d WHERE d.customer_id = s.customer_id)
 			UNION ALL
 			SELECT d.customer_id FROM due d WHERE d.held @> ARRAY[wanted]
 		)
-		SELECT t.customer_id FROM then t WHERE NOT EXISTS (SELECT FROM later l WHERE l.customer_id = t.customer_id)
+		SELECT t.customer_id FROM ended_in t WHERE NOT EXISTS (SELECT FROM later l WHERE l.customer_id = t.customer_id)
 		UNION ALL
 		SELECT l.customer_id FROM later l WHERE l.action = 'leave';
 END
