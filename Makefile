@@ -30,6 +30,7 @@ OBJS = \
 	src/vocabulary.o \
 	src/bind.o \
 	src/condition_eval.o \
+	src/condition_change.o \
 	src/condition_sql.o \
 	src/stale.o \
 	src/row.o \
