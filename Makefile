@@ -38,6 +38,8 @@ OBJS = \
 	src/recalculate.o \
 	src/fact.o \
 	src/ddl.o \
+	src/rule.o \
+	src/group.o \
 	src/ladder.o \
 	src/preview.o \
 	src/not_read.o \
@@ -62,6 +64,7 @@ REGRESS = \
 	left_out \
 	not_read \
 	ladders \
+	groups \
 	lines \
 	custom \
 	points_offers_tags \
@@ -104,6 +107,7 @@ ISOLATION = \
 	replica_race \
 	detach_concurrently \
 	two_admins \
+	two_group_admins \
 	order_tier_edit
 
 # Tests that need at least this major version; an older server leaves them out

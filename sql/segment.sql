@@ -39,6 +39,7 @@ AS $$
 			WHEN setting OPERATOR(pg_catalog.=) 'country_code' THEN '84'
 			WHEN setting OPERATOR(pg_catalog.=) 'currency' THEN 'VND'
 			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
+			WHEN setting OPERATOR(pg_catalog.=) 'max_moves' THEN '0'
 		END)
 $$;
 COMMENT ON FUNCTION segment._setting(text) IS 'the value of one setting in force, given or default (internal)';
@@ -51,7 +52,8 @@ CREATE VIEW segment.configuration AS
 		('timezone', 'the shop''s time zone: fixes midnight, months and timestamps without zone'),
 		('country_code', 'calling code of the shop''s country, digits only'),
 		('currency', 'the shop''s currency; rows in another one are left out'),
-		('money_unit', 'smallest step of money: the next tier starts one unit above the one below')
+		('money_unit', 'smallest step of money: the next tier starts one unit above the one below'),
+		('max_moves', 'how many customers one change of groups, ladders or tiers may move; 0: any number')
 	) AS d(name, description);
 REVOKE ALL ON segment.configuration FROM PUBLIC;
 COMMENT ON VIEW segment.configuration IS 'settings of the shop: value in force, whether it was given or is the default, meaning';
@@ -60,12 +62,13 @@ CREATE FUNCTION segment.configure(
 	timezone text DEFAULT NULL,
 	country_code text DEFAULT NULL,
 	currency text DEFAULT NULL,
-	money_unit numeric DEFAULT NULL)
+	money_unit numeric DEFAULT NULL,
+	max_moves integer DEFAULT NULL)
 RETURNS void
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_configure';
-REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric) FROM PUBLIC;
-COMMENT ON FUNCTION segment.configure(text, text, text, numeric) IS 'set what holds for the whole shop; an argument left out stays as it is';
+REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, integer) FROM PUBLIC;
+COMMENT ON FUNCTION segment.configure(text, text, text, numeric, integer) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
 -- the condition language
 
@@ -711,7 +714,7 @@ CREATE TABLE segment.ruleset (
 );
 REVOKE ALL ON segment.ruleset FROM PUBLIC;
 INSERT INTO segment.ruleset VALUES (1);
-COMMENT ON TABLE segment.ruleset IS 'one row: goes up with every change of a ladder or tier, so that no session judges by old rules (internal)';
+COMMENT ON TABLE segment.ruleset IS 'one row: goes up with every change of a group, ladder or tier, so that no session judges by old rules (internal)';
 
 CREATE TABLE segment.ladders (
 	code text COLLATE "C" PRIMARY KEY CHECK (code OPERATOR(pg_catalog.<>) ''),
@@ -769,6 +772,31 @@ CREATE TABLE segment.former_tiers (
 REVOKE ALL ON segment.former_tiers FROM PUBLIC;
 COMMENT ON TABLE segment.former_tiers IS 'tiers deleted in this transaction, until their holders have been re-ranked (internal)';
 
+-- A restore may bring rows whose numbers were given already: no key.
+CREATE SEQUENCE segment.rule_change_id;
+REVOKE ALL ON SEQUENCE segment.rule_change_id FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.rule_change_id', '');
+COMMENT ON SEQUENCE segment.rule_change_id IS 'numbers of changes of rules (internal)';
+
+CREATE TABLE segment.rule_history (
+	id bigint NOT NULL DEFAULT pg_catalog.nextval('segment.rule_change_id'),
+	at timestamptz NOT NULL,
+	changed_by text NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	old_values jsonb,
+	new_values jsonb
+);
+CREATE INDEX rule_history_id ON segment.rule_history (id);
+REVOKE ALL ON segment.rule_history FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.rule_history', '');
+COMMENT ON TABLE segment.rule_history IS 'read segment.rule_changes (internal)';
+
+CREATE VIEW segment.rule_changes AS
+	SELECT h.id, h.at, h.changed_by, h.kind, h.code, h.old_values, h.new_values FROM segment.rule_history h;
+REVOKE ALL ON segment.rule_changes FROM PUBLIC;
+COMMENT ON VIEW segment.rule_changes IS 'who changed which group, ladder or tier when: kind, code, and the values before (NULL: it was made) and after (NULL: it was deleted)';
+
 -- Views read these through functions: their row estimates are right before
 -- anything is analysed, and whoever may read a view needs no right on what lies
 -- behind it.
@@ -798,7 +826,7 @@ COMMENT ON FUNCTION segment._ranked_tiers() IS 'tiers with the rank in force (in
 CREATE FUNCTION segment._rules_lock() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_lock';
 REVOKE ALL ON FUNCTION segment._rules_lock() FROM PUBLIC;
-COMMENT ON FUNCTION segment._rules_lock() IS 'trigger before a change of ladders or tiers: keeps sales out of the judging until commit (internal)';
+COMMENT ON FUNCTION segment._rules_lock() IS 'trigger before a change of groups, ladders or tiers: keeps sales out of the judging until commit (internal)';
 
 CREATE FUNCTION segment._rule_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -852,7 +880,7 @@ COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follo
 CREATE FUNCTION segment._rules_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_changed';
 REVOKE ALL ON FUNCTION segment._rules_changed() FROM PUBLIC;
-COMMENT ON FUNCTION segment._rules_changed() IS 'trigger after a change of ladders or tiers: re-ranks everyone as soon as the rules are valid (internal)';
+COMMENT ON FUNCTION segment._rules_changed() IS 'trigger after a change of groups, ladders or tiers: refuses what does not fit, writes the history, judges everyone as soon as the rules are valid (internal)';
 
 CREATE FUNCTION segment._rules_check() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_check';
@@ -866,7 +894,16 @@ CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.ladders
 CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
-CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.ladders
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.ladders
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.ladders
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.ladders
 	DEFERRABLE INITIALLY DEFERRED
@@ -876,7 +913,16 @@ CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON se
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE OR DELETE ON segment.tiers
 	FOR EACH ROW EXECUTE FUNCTION segment._rule_row();
-CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.tiers
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.tiers
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.tiers
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.tiers
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.tiers
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.tiers
 	DEFERRABLE INITIALLY DEFERRED
@@ -932,6 +978,9 @@ DECLARE
 	stem text;
 	n integer := 1;
 BEGIN
+	IF NEW.name IS NULL THEN
+		RAISE EXCEPTION 'a group has no name' USING ERRCODE = 'not_null_violation', HINT = 'Give a name.';
+	END IF;
 	IF TG_OP = 'INSERT' THEN
 		NEW.kind := coalesce(NEW.kind, CASE WHEN NEW.condition IS NULL THEN 'fixed' ELSE 'automatic' END);
 		IF NEW.code IS NULL THEN
@@ -968,8 +1017,26 @@ $$;
 REVOKE ALL ON FUNCTION segment._group_row() FROM PUBLIC;
 COMMENT ON FUNCTION segment._group_row() IS 'trigger that fills in code, kind and who wrote a group when, and keeps ids as they are (internal)';
 
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.groups
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.groups
 	FOR EACH ROW EXECUTE FUNCTION segment._group_row();
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.groups
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.groups
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.groups
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.groups
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE FUNCTION segment._group_faults(OUT code text, OUT fault text) RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_group_faults';
+COMMENT ON FUNCTION segment._group_faults() IS 'groups whose condition does not bind here, and why, for whoever may read segment.groups (internal)';
 
 -- attaching
 
@@ -1970,6 +2037,14 @@ BEGIN
 	FOR item, source, state, rows, detail, hint IN
 		SELECT 'not read', (SELECT a.relation FROM segment.attachments a WHERE a.role = 'customers'), n.what, n.rows, n.detail, n.hint
 		FROM segment._not_read() n
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'group', NULL::regclass, 'does not bind', NULL::bigint, f.fault,
+			   format('Nobody is judged by group "%s" until this is mended, or its condition is changed.', f.code)
+		FROM segment._group_faults() f ORDER BY f.code
 	LOOP
 		RETURN NEXT;
 	END LOOP;

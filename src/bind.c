@@ -835,7 +835,7 @@ check_group(Binder *binder, const ConditionNode *clause, const char *code)
 	{
 		if (row->group.active && row->group.fault != NULL)
 			bind_error(clause, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					   psprintf("nobody can be judged by group \"%s\"", code), row->group.fault);
+					   psprintf("the condition of group \"%s\" does not bind itself", code), "segment.status() says why.");
 		return;
 	}
 	codes = palloc(sizeof(char *) * Max(binder->ngroups, 1));
@@ -1443,6 +1443,17 @@ named_groups(const ConditionNode *node, List *codes, bool *all)
 	return codes;
 }
 
+/* Codes of the groups that a condition names. */
+List *
+segment_named_groups(const Condition *condition)
+{
+	ConditionNode root;
+	bool		all = false;
+
+	segment_condition_root(condition, &root);
+	return named_groups(&root, NIL, &all);
+}
+
 /* a condition of a group being bound where errors are collected */
 typedef struct Attempt
 {
@@ -1473,8 +1484,15 @@ attempt_condition(void *argument)
 static char *
 told(const ErrorData *error)
 {
-	return psprintf("%s%s%s%s%s", error->message, error->detail ? " | " : "", error->detail ? error->detail : "",
-					error->hint ? " | " : "", error->hint ? error->hint : "");
+	StringInfoData line;
+
+	initStringInfo(&line);
+	appendStringInfo(&line, "%s.", error->message);
+	if (error->detail)
+		appendStringInfo(&line, " %s.", error->detail);
+	if (error->hint)
+		appendStringInfo(&line, " %s", error->hint);
+	return line.data;
 }
 
 static void

@@ -7,7 +7,8 @@
  *		segment.c			module, server settings
  *		attach.c			attach and detach tables
  *		preview.c			conditions asked of a shop
- *		ladder.c			what the merchant decides: validation, re-ranking
+ *		ladder.c, group.c	what the merchant decides: validation
+ *		rule.c				what their changes have in common: lock, history, guard
  *		ddl.c				DDL on attached tables: partitions that come and go
  *		fact.c				triggers: what a statement changes
  *		recalculate.c		all again, stored against recomputed
@@ -130,5 +131,6 @@ typedef struct Facts
 /* segment.c: server settings */
 extern bool segment_abort_on_error;
 extern int	segment_lock_timeout;
+extern int	segment_confirm_moves;
 
 #endif							/* SEGMENT_H */
