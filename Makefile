@@ -42,6 +42,7 @@ OBJS = \
 	src/group.o \
 	src/ladder.o \
 	src/preview.o \
+	src/explain.o \
 	src/not_read.o \
 	src/attach.o \
 	src/segment.o

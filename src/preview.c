@@ -17,6 +17,7 @@
 #include "configuration.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "preview.h"
 #include "row.h"
 #include "saved_plan.h"
 #include "text_fold.h"
@@ -536,8 +537,8 @@ put_movers(Inquiry *inquiry)
 	}
 }
 
-static Tuplestorestate *
-begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
+Tuplestorestate *
+segment_begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext before;
@@ -650,7 +651,7 @@ segment_preview(PG_FUNCTION_ARGS)
 {
 	Inquiry		inquiry;
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
@@ -741,7 +742,7 @@ segment_what_if_group(PG_FUNCTION_ARGS)
 {
 	Inquiry		inquiry;
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 	char	   *code;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -787,7 +788,7 @@ segment_forecast(PG_FUNCTION_ARGS)
 {
 	Inquiry		inquiry;
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 	const Condition *condition;
 	bool		active;
 
@@ -891,7 +892,7 @@ Datum
 segment_figures(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 	SourceSet  *set;
 	const Word *word;
 
