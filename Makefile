@@ -45,6 +45,7 @@ OBJS = \
 	src/tick.o \
 	src/worker.o \
 	src/preview.o \
+	src/explain.o \
 	src/not_read.o \
 	src/attach.o \
 	src/segment.o

@@ -1770,6 +1770,39 @@ AS '$libdir/segment', 'segment_preview'$$, key_type);
 	COMMENT ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) IS 'who satisfies a condition, now or at another instant, with the figures that it names; personal columns under the reader''s own rights';
 
 	EXECUTE format($$
+CREATE FUNCTION segment.explain("group" text, customer %1$s,
+	OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_explain'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.explain(text, %1$s) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.explain(text, %1$s) IS 'why a customer is in a group or is not: its condition clause by clause, with the value found and when that may change by time alone'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.explain_condition(condition segment.condition, customer %1$s, at timestamptz DEFAULT NULL,
+	OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_explain_condition'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.explain_condition(segment.condition, %1$s, timestamptz) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.explain_condition(segment.condition, %1$s, timestamptz) IS 'why a customer satisfies a condition or does not, now or at another instant: the rows of segment.explain()'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.what_if_group(code text, condition segment.condition, OUT customer_id %1$s, OUT action text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_what_if_group'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.what_if_group(text, segment.condition) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.what_if_group(text, segment.condition) IS 'who would enter or leave a group if this were its condition; writes nothing';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.forecast("group" text, date date) RETURNS TABLE (customer_id %1$s)
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_forecast'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.forecast(text, date) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.forecast(text, date) IS 'who is in a group as a day of the shop begins, if nothing happens until then';
+
+	EXECUTE format($$
 CREATE FUNCTION segment.verify(OUT customer_id %1$s, OUT figure text, OUT stored text, OUT expected text)
 RETURNS SETOF record
 LANGUAGE c STABLE
@@ -1813,7 +1846,7 @@ BEGIN
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -1894,7 +1927,7 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();

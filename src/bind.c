@@ -821,12 +821,22 @@ find_group(Binder *binder, const char *code)
 	return NULL;
 }
 
+/* The code that is nearest to one that there is not; NULL where none is near. */
+static const char *
+nearest_group(Binder *binder, const char *code)
+{
+	const char **codes = palloc(sizeof(char *) * Max(binder->ngroups, 1));
+
+	for (int i = 0; i < binder->ngroups; i++)
+		codes[i] = binder->groups[i].group.code;
+	return segment_nearest(code, codes, binder->ngroups);
+}
+
 /* There must be a group of that code, and what it means must be known. */
 static void
 check_group(Binder *binder, const ConditionNode *clause, const char *code)
 {
 	GroupRow   *row;
-	const char **codes;
 	const char *nearest;
 
 	read_groups(binder);
@@ -838,10 +848,7 @@ check_group(Binder *binder, const ConditionNode *clause, const char *code)
 					   psprintf("the condition of group \"%s\" does not bind itself", code), "segment.status() says why.");
 		return;
 	}
-	codes = palloc(sizeof(char *) * Max(binder->ngroups, 1));
-	for (int i = 0; i < binder->ngroups; i++)
-		codes[i] = binder->groups[i].group.code;
-	nearest = segment_nearest(code, codes, binder->ngroups);
+	nearest = nearest_group(binder, code);
 	bind_error(clause, ERRCODE_UNDEFINED_OBJECT, psprintf("there is no group \"%s\"", code),
 			   nearest ? psprintf("Perhaps you mean \"%s\".", nearest) : "segment.groups has them.");
 }
@@ -1653,6 +1660,43 @@ segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions
 	return end_binding(&binder);
 }
 
+/* The group of that code, which must be there. */
+static GroupRow *
+asked_group(Binder *binder, const char *code)
+{
+	GroupRow   *row = find_group(binder, code);
+	const char *nearest = row ? NULL : nearest_group(binder, code);
+
+	if (row == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no group \"%s\"", code),
+				 nearest ? errhint("Perhaps you mean \"%s\".", nearest) : errhint("segment.groups has them.")));
+	if (row->group.fixed)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("group \"%s\" is fixed and has no condition", code),
+				 errhint("Only an automatic group is filled by a condition.")));
+	return row;
+}
+
+/*
+ * The condition of an automatic group, whether it is active or not; NULL where
+ * it has none.  Raises where there is no such group.  Must run inside SPI.
+ */
+const Condition *
+segment_group_condition(SourceSet *set, const char *code, bool *active)
+{
+	Binder		binder;
+	GroupRow   *row;
+
+	begin_binding(&binder, set);
+	read_groups(&binder);
+	row = asked_group(&binder, code);
+	*active = row->group.active;
+	return row->condition;
+}
+
 /*
  * Bind the conditions of all groups of the shop.  One that does not bind has a
  * fault and no root, and so have those that use it: with it missing, NOT would
@@ -1669,18 +1713,8 @@ segment_bind_groups(SourceSet *set, const char *code, const Condition *instead)
 	binder.collects = true;
 	if (code != NULL)
 	{
-		GroupRow   *row = find_group(&binder, code);
+		GroupRow   *row = asked_group(&binder, code);
 
-		if (row == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("there is no group \"%s\"", code),
-					 errhint("segment.groups has them.")));
-		if (row->group.fixed)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("group \"%s\" is fixed and has no condition", code),
-					 errhint("Only an automatic group is filled by a condition.")));
 		row->condition = instead;
 		row->group.active = true;
 		binder.collects = false;
@@ -1709,4 +1743,11 @@ segment_bind_saved(SourceSet *set, const int *ids, int n)
 				use_group(&binder, &binder.groups[i]);
 		}
 	}
+}
+
+/* Whether a figure comes from the customers' own row: shown to whoever may read that. */
+bool
+segment_is_personal(const BoundFigure *figure)
+{
+	return figure->word->column != NULL || figure->word->id == WORD_CUSTOM;
 }

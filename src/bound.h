@@ -130,7 +130,9 @@ typedef struct Shop
 extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);
 extern Bound *segment_bind_groups(SourceSet *set, const char *code, const Condition *instead);
 extern List *segment_named_groups(const Condition *condition);
+extern const Condition *segment_group_condition(SourceSet *set, const char *code, bool *active);
 extern void segment_bind_saved(SourceSet *set, const int *ids, int n);
+extern bool segment_is_personal(const BoundFigure *figure);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);

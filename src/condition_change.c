@@ -28,6 +28,8 @@
 /* more days, or years, than the clock can show */
 #define BEYOND_THE_CLOCK	INT64CONST(200000000)
 
+#define NO_NUMBER			PG_INT64_MAX
+
 /* a clause over one date or number, apart from its condition, to be asked on other days */
 typedef struct LoneClause
 {
@@ -428,8 +430,8 @@ whole_number(Numeric number)
 }
 
 /*
- * The next number above the figure's for which a clause has another verdict, -1
- * where there is none.  That can only be the first that is not below a value of
+ * The next number above the figure's for which a clause has another verdict,
+ * NO_NUMBER where there is none.  That can only be the first that is not below a value of
  * the clause, or the first above one.
  */
 static int64
@@ -437,7 +439,7 @@ next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 {
 	LoneClause	lone;
 	int64		now = whole_number(value->number);
-	int64		next = -1;
+	int64		next = NO_NUMBER;
 	bool		holds;
 	ListCell   *cell;
 
@@ -457,7 +459,7 @@ next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 		candidates[1] = whole_number(DatumGetNumeric(DirectFunctionCall1(numeric_floor, NumericGetDatum(number)))) + 1;
 		for (int i = 0; i < lengthof(candidates); i++)
 		{
-			if (candidates[i] <= now || (next >= 0 && candidates[i] >= next))
+			if (candidates[i] <= now || candidates[i] >= next)
 				continue;
 			lone.value.number = int64_to_numeric(candidates[i]);
 			if (holds_on(&lone, shop->today) != holds)
@@ -471,11 +473,12 @@ static TimestampTz
 days_since_change(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 {
 	int64		next = next_number(clause, value, shop);
-	int64		day = shop->today + next - whole_number(value->number);
+	int64		day;
 
-	if (next < 0 || day >= BEYOND_THE_CLOCK)
+	if (next == NO_NUMBER)
 		return DT_NOEND;
-	return begin_of((DateADT) day, shop);
+	day = shop->today + next - whole_number(value->number);
+	return day < BEYOND_THE_CLOCK ? begin_of((DateADT) day, shop) : DT_NOEND;
 }
 
 /*
@@ -486,15 +489,16 @@ static TimestampTz
 age_change(const BoundNode *clause, const FigureValue *value, TimestampTz next_birthday, const Shop *shop)
 {
 	int64		next = next_number(clause, value, shop);
-	int64		years = next - whole_number(value->number) - 1;
+	int64		years;
 	DateADT		birthday;
 	TimestampTz day_before;
 	int			year,
 				month,
 				day;
 
-	if (next < 0)
+	if (next == NO_NUMBER)
 		return DT_NOEND;
+	years = next - whole_number(value->number) - 1;
 	if (years == 0 || TIMESTAMP_NOT_FINITE(next_birthday) ||
 		!segment_day_of_instant(next_birthday, shop->zone, &birthday))
 		return next_birthday;

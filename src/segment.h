@@ -6,6 +6,7 @@
  *
  *		segment.c			module, server settings
  *		attach.c			attach and detach tables
+ *		explain.c			why a customer satisfies a condition
  *		preview.c			conditions asked of a shop
  *		ladder.c, group.c	what the merchant decides: validation
  *		rule.c				what their changes have in common: lock, history, guard
