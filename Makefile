@@ -34,6 +34,7 @@ OBJS = \
 	src/condition_sql.o \
 	src/stale.o \
 	src/row.o \
+	src/figure.o \
 	src/standing.o \
 	src/judge.o \
 	src/recalculate.o \

@@ -27,6 +27,7 @@ typedef struct FigureReader
 	SPIPlanPtr	plan;
 } FigureReader;
 
+extern bool segment_figure_from_facts(const BoundFigure *figure, const Facts *facts, const Shop *shop, FigureValue *result);
 extern void segment_shop_at(Shop *shop, TimestampTz at);
 extern Oid	segment_only_owner(SourceSet *set);
 extern void segment_figures_open(FigureReader *reader, SourceSet *set, const Bound *bound, const bool *slots);
