@@ -35,12 +35,15 @@ OBJS = \
 	src/stale.o \
 	src/row.o \
 	src/standing.o \
+	src/judge.o \
 	src/recalculate.o \
 	src/fact.o \
 	src/ddl.o \
 	src/rule.o \
 	src/group.o \
 	src/ladder.o \
+	src/tick.o \
+	src/worker.o \
 	src/preview.o \
 	src/explain.o \
 	src/not_read.o \

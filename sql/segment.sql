@@ -676,11 +676,6 @@ $$;
 REVOKE ALL ON FUNCTION segment._adopt() FROM PUBLIC;
 COMMENT ON FUNCTION segment._adopt() IS 'make this the database in which the state was computed (internal)';
 
-CREATE FUNCTION segment._is_followed(role text) RETURNS boolean
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'segment_is_followed_role';
-COMMENT ON FUNCTION segment._is_followed(text) IS 'whether something is kept of the rows of tables that play the role, so that triggers follow them; others are only mapped (internal)';
-
 CREATE FUNCTION segment._attachments_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
 REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
@@ -710,11 +705,12 @@ SELECT pg_catalog.pg_extension_config_dump('segment.rule_id', '');
 COMMENT ON SEQUENCE segment.rule_id IS 'ids of groups, ladders and tiers, as kept in standings';
 
 CREATE TABLE segment.ruleset (
-	version bigint NOT NULL
+	version bigint NOT NULL,
+	ticked timestamptz
 );
 REVOKE ALL ON segment.ruleset FROM PUBLIC;
 INSERT INTO segment.ruleset VALUES (1);
-COMMENT ON TABLE segment.ruleset IS 'one row: goes up with every change of a group, ladder or tier, so that no session judges by old rules (internal)';
+COMMENT ON TABLE segment.ruleset IS 'one row: version goes up with every change of a group, ladder or tier, so that no session judges by old rules; ticked is the instant up to which due customers were brought up to date last (internal)';
 
 CREATE TABLE segment.ladders (
 	code text COLLATE "C" PRIMARY KEY CHECK (code OPERATOR(pg_catalog.<>) ''),
@@ -771,6 +767,13 @@ CREATE TABLE segment.former_tiers (
 );
 REVOKE ALL ON segment.former_tiers FROM PUBLIC;
 COMMENT ON TABLE segment.former_tiers IS 'tiers deleted in this transaction, until their holders have been re-ranked (internal)';
+
+CREATE TABLE segment.former_groups (
+	id integer PRIMARY KEY,
+	code text COLLATE "C" NOT NULL
+);
+REVOKE ALL ON segment.former_groups FROM PUBLIC;
+COMMENT ON TABLE segment.former_groups IS 'groups deleted in this transaction, until their members have been judged (internal)';
 
 -- A restore may bring rows whose numbers were given already: no key.
 CREATE SEQUENCE segment.rule_change_id;
@@ -1304,7 +1307,7 @@ RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_points';
 REVOKE ALL ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a ledger of points, earned and spent: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+COMMENT ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a ledger of points, earned and spent: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_offers(
 	"table" regclass,
@@ -1321,7 +1324,7 @@ RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_offers';
 REVOKE ALL ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of offers that customers used: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+COMMENT ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of offers that customers used: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_tags(
 	"table" regclass,
@@ -1336,7 +1339,7 @@ RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_tags';
 REVOKE ALL ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of customers tags, one a row: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+COMMENT ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of customers tags, one a row: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.detach("table" regclass, role text DEFAULT NULL)
 RETURNS void
@@ -1366,7 +1369,7 @@ AS $$
 	SELECT CASE
 		WHEN NOT segment._is_here()
 			OR EXISTS (SELECT FROM segment.attachments a
-					   WHERE to_regclass('segment.source_' || a.id) IS NULL AND segment._is_followed(a.role))
+					   WHERE to_regclass('segment.source_' || a.id) IS NULL)
 			THEN '18446744073709551615'::xid8
 		ELSE (SELECT m.xid FROM segment.stale_marks m ORDER BY m.xid DESC LIMIT 1)
 	END
@@ -1391,8 +1394,9 @@ BEGIN
 	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
 	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
 	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
-	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
-	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
+	COMMENT ON COLUMN segment.facts.due IS 'the instant at which the standing may next change by time alone: from then on it is computed on the spot, until a tick or a sale has brought it up to date';
+	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers and groups, and since when, side by side';
+	COMMENT ON TABLE segment.changes IS 'every entry, exit and tier move: when it became true, from what to what, and why; version orders the changes of one customer';
 END
 $$;
 REVOKE ALL ON FUNCTION segment._comment_customer_tables() FROM PUBLIC;
@@ -1418,8 +1422,10 @@ CREATE TABLE segment.facts (
 	items_bought numeric NOT NULL DEFAULT 0,
 	items_returned numeric NOT NULL DEFAULT 0,
 	filled integer NOT NULL DEFAULT 0,
-	checked xid8
+	checked xid8,
+	due timestamptz
 ) WITH (fillfactor = 70)$$, key_type);
+	CREATE INDEX facts_due ON segment.facts (due) WHERE due IS NOT NULL;
 	REVOKE ALL ON segment.facts FROM PUBLIC;
 
 	EXECUTE format($$
@@ -1428,6 +1434,7 @@ CREATE TABLE segment.standings (
 	held integer[] NOT NULL,
 	since timestamptz[] NOT NULL
 )$$, key_type);
+	CREATE INDEX standings_held ON segment.standings USING gin (held);
 	REVOKE ALL ON segment.standings FROM PUBLIC;
 
 	EXECUTE format($$
@@ -1449,6 +1456,7 @@ CREATE TABLE segment.changes (
 	version bigint NOT NULL
 )$$, key_type);
 	CREATE INDEX changes_customer ON segment.changes (customer_id, version);
+	CREATE INDEX changes_code ON segment.changes (code, at);
 	REVOKE ALL ON segment.changes FROM PUBLIC;
 
 	PERFORM segment._comment_customer_tables();
@@ -1456,6 +1464,57 @@ END
 $function$;
 REVOKE ALL ON FUNCTION segment._create_customer_tables(regtype) FROM PUBLIC;
 COMMENT ON FUNCTION segment._create_customer_tables(regtype) IS 'make the tables that hold customer keys (internal, called by segment.attach_customers())';
+
+CREATE FUNCTION segment._now() RETURNS timestamptz
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_now_sql';
+COMMENT ON FUNCTION segment._now() IS 'the instant as of which views show standings: the transaction''s, segment.at, or the last tick where that is later (internal)';
+
+CREATE FUNCTION segment._groups(OUT id integer, OUT code text, OUT name text, OUT kind text, OUT active boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT g.id, g.code, g.name, g.kind, g.active FROM segment.groups g
+$$;
+COMMENT ON FUNCTION segment._groups() IS 'groups as views need them (internal)';
+
+CREATE FUNCTION segment.tick(at timestamptz DEFAULT NULL, batch_size integer DEFAULT 10000) RETURNS bigint
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'segment_tick';
+REVOKE ALL ON FUNCTION segment.tick(timestamptz, integer) FROM PUBLIC;
+COMMENT ON FUNCTION segment.tick(timestamptz, integer) IS 'bring customers who are due up to date, at most batch_size of them; returns how many, 0 when there is nothing left to do';
+
+CREATE PROCEDURE segment.tick_in_batches(batch_size integer DEFAULT 10000)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'segment_tick_in_batches';
+REVOKE ALL ON PROCEDURE segment.tick_in_batches(integer) FROM PUBLIC;
+COMMENT ON PROCEDURE segment.tick_in_batches(integer) IS 'bring everyone who is due up to date, committing after each batch';
+
+CREATE FUNCTION segment.purge_changes(keep interval) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kept_from timestamptz := segment._now() - keep;
+	deleted bigint;
+BEGIN
+	IF keep < interval '0' THEN
+		RAISE EXCEPTION 'keep must not be negative, but is %', keep
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'It says how long changes are kept: interval ''2 years''.';
+	END IF;
+	IF to_regclass('segment.changes') IS NULL THEN
+		RETURN 0;
+	END IF;
+	DELETE FROM segment.changes c WHERE c.at < kept_from;
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	INSERT INTO segment.settings AS s (name, value) VALUES ('changes_kept_from', kept_from::text)
+		ON CONFLICT (name) DO UPDATE SET value = greatest(s.value::timestamptz, excluded.value::timestamptz)::text;
+	RETURN deleted;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.purge_changes(interval) FROM PUBLIC;
+COMMENT ON FUNCTION segment.purge_changes(interval) IS 'delete entries of segment.changes older than an interval; what customers are in, and since when, stays; returns how many';
 
 -- Apart from the tables, because a later version makes them anew.
 CREATE FUNCTION segment._create_customer_views(key_type regtype) RETURNS void
@@ -1561,6 +1620,140 @@ BEGIN
 	COMMENT ON VIEW segment.tier_sizes IS 'how many customers hold each tier of each active ladder, and their share; the row without a tier counts those who hold none';
 
 	EXECUTE format($$
+CREATE FUNCTION segment._due_standings(at timestamptz DEFAULT NULL, OUT customer_id %1$s, OUT held integer[], OUT since timestamptz[])
+RETURNS SETOF record
+LANGUAGE c STABLE ROWS 100
+AS '$libdir/segment', 'segment_due_standings'$$, key_type);
+	COMMENT ON FUNCTION segment._due_standings(timestamptz) IS 'standings of those who are due, now or at another instant, computed on the spot for whoever may read members (internal)';
+
+	CREATE VIEW segment.members AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind, s.customer_id,
+			   s.since[array_position(s.held, g.id)] AS since, NULL::date AS until,
+			   'rule'::text AS origin, NULL::text AS added_by, NULL::text AS reason,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
+		FROM segment._groups() g
+			JOIN segment.standings s ON s.held @> ARRAY[g.id]
+			JOIN segment.facts f ON f.customer_id = s.customer_id
+			CROSS JOIN (SELECT segment._now() AS now, segment._stale_since() AS stale_since OFFSET 0) z
+		WHERE f.due IS NULL OR f.due > z.now
+		UNION ALL
+		SELECT g.code, g.name, g.kind, s.customer_id, s.since[array_position(s.held, g.id)], NULL, 'rule', NULL, NULL,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false)
+		FROM segment._due_standings() s
+			JOIN segment._groups() g ON g.id = ANY (s.held)
+			JOIN segment.facts f ON f.customer_id = s.customer_id
+			CROSS JOIN (SELECT segment._stale_since() AS stale_since OFFSET 0) z;
+	REVOKE ALL ON segment.members FROM PUBLIC;
+	COMMENT ON VIEW segment.members IS 'who is in which group, and since when: one row per customer and group';
+
+	CREATE VIEW segment.customer_groups AS
+		SELECT f.customer_id,
+			   coalesce(g.codes, '{}') AS groups,
+			   coalesce(g.names, '{}') AS group_names,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
+		FROM segment.facts f
+			CROSS JOIN (SELECT segment._now() AS now, segment._stale_since() AS stale_since OFFSET 0) z
+			LEFT JOIN segment.standings s ON s.customer_id = f.customer_id
+			LEFT JOIN segment._due_standings() d ON d.customer_id = f.customer_id
+			LEFT JOIN LATERAL (SELECT array_agg(i.code ORDER BY i.code) AS codes, array_agg(i.name ORDER BY i.code) AS names
+							   FROM segment._groups() i
+							   WHERE i.id = ANY (CASE WHEN f.due <= z.now THEN d.held ELSE s.held END)) g ON true
+		WHERE f.is_customer;
+	REVOKE ALL ON segment.customer_groups FROM PUBLIC;
+	COMMENT ON VIEW segment.customer_groups IS 'one row per counted customer: codes and names of the groups that the customer is in, by code';
+
+	CREATE VIEW segment.group_sizes AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind,
+			   coalesce(m.customers, 0) AS customers,
+			   round(coalesce(m.customers, 0)::numeric / nullif(t.customers, 0), 4) AS share,
+			   segment._stale() AS stale
+		FROM segment._groups() g
+			LEFT JOIN (SELECT h.id, count(*) AS customers
+					   FROM (SELECT u.id
+							 FROM segment.standings s
+								CROSS JOIN LATERAL unnest(s.held) AS u(id)
+								LEFT JOIN segment.facts f ON f.customer_id = s.customer_id AND f.due <= segment._now()
+							 WHERE f.customer_id IS NULL
+							 UNION ALL
+							 SELECT u.id FROM segment._due_standings() s CROSS JOIN LATERAL unnest(s.held) AS u(id)) h
+					   GROUP BY h.id) m ON m.id = g.id
+			CROSS JOIN (SELECT count(*) AS customers FROM segment.facts f WHERE f.is_customer) t
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_sizes FROM PUBLIC;
+	COMMENT ON VIEW segment.group_sizes IS 'how many customers are in each group, and their share of all customers';
+
+	CREATE VIEW segment.group_stats AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind,
+			   count(m.customer_id) AS customers,
+			   coalesce(sum(f.number_of_orders), 0)::bigint AS number_of_orders,
+			   coalesce(sum(f.amount_ordered - f.amount_returned), 0) AS amount_spent,
+			   sum(f.amount_ordered) / nullif(sum(f.number_of_orders), 0) AS average_order_value,
+			   segment._stale() AS stale
+		FROM segment._groups() g
+			LEFT JOIN segment.members m ON m.group_code = g.code
+			LEFT JOIN segment.facts f ON f.customer_id = m.customer_id
+		GROUP BY g.code, g.name, g.kind
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_stats FROM PUBLIC;
+	COMMENT ON VIEW segment.group_stats IS 'orders, spend and average order value of each group''s members, of all time';
+
+	CREATE VIEW segment.group_details AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind, g.description, g.condition::text AS condition, g.active,
+			   g.created_at, g.created_by, g.updated_at, g.updated_by,
+			   CASE WHEN g.active AND g.kind = 'automatic' THEN (SELECT min(f.due) FROM segment.facts f WHERE f.due > segment._now()) END AS next_change,
+			   segment._stale() AS stale
+		FROM segment.groups g
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_details FROM PUBLIC;
+	COMMENT ON VIEW segment.group_details IS 'what a group is, who made and changed it and when, and the earliest instant at which time alone may change anybody''s groups';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.members_at("group" text, date date) RETURNS TABLE (customer_id %1$s)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $members$
+#variable_conflict use_column
+DECLARE
+	zone text := segment._setting('timezone');
+	ended timestamptz := segment._begin_of_day(date + 1, zone);
+	kept_from timestamptz := segment._setting('changes_kept_from')::timestamptz;
+	wanted integer := (SELECT g.id FROM segment._groups() g WHERE g.code = "group");
+BEGIN
+	IF wanted IS NULL THEN
+		RAISE EXCEPTION 'there is no group "%%"', "group"
+			USING ERRCODE = 'undefined_object', HINT = 'View segment.group_sizes has the codes.';
+	END IF;
+	IF ended IS NULL OR ended > segment._now() THEN
+		RAISE EXCEPTION 'the day %% has not ended', date
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'segment.members has today''s members, segment.forecast() those of a day to come.';
+	END IF;
+	IF ended <= kept_from THEN
+		RAISE EXCEPTION 'who was in group "%%" on %% is not known any more', "group", date
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Changes are kept from %%s on: segment.purge_changes() deleted the earlier ones.', kept_from);
+	END IF;
+	RETURN QUERY
+		WITH later AS (
+			SELECT DISTINCT ON (c.customer_id) c.customer_id, c.action
+			FROM segment.changes c
+			WHERE c.kind = 'group' AND c.code = "group" AND c.at >= ended
+			ORDER BY c.customer_id, c.at, c.version
+		), due AS (
+			SELECT d.customer_id, d.held FROM segment._due_standings(ended - interval '1 microsecond') d
+		), ended_in AS (
+			SELECT s.customer_id FROM segment.standings s
+			WHERE s.held @> ARRAY[wanted] AND NOT EXISTS (SELECT FROM due d WHERE d.customer_id = s.customer_id)
+			UNION ALL
+			SELECT d.customer_id FROM due d WHERE d.held @> ARRAY[wanted]
+		)
+		SELECT t.customer_id FROM ended_in t WHERE NOT EXISTS (SELECT FROM later l WHERE l.customer_id = t.customer_id)
+		UNION ALL
+		SELECT l.customer_id FROM later l WHERE l.action = 'leave';
+END
+$members$ $$, key_type);
+	REVOKE ALL ON FUNCTION segment.members_at(text, date) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.members_at(text, date) IS 'who was in a group as a past day of the shop ended';
+
+	EXECUTE format($$
 CREATE FUNCTION segment.recalculate_customers(customer_ids %1$s[]) RETURNS bigint
 LANGUAGE c VOLATILE STRICT
 AS '$libdir/segment', 'segment_recalculate_customers'$$, key_type);
@@ -1649,10 +1842,11 @@ AS $function$
 DECLARE
 	typed regprocedure;
 BEGIN
+	DROP VIEW IF EXISTS segment.group_details, segment.group_stats, segment.group_sizes, segment.customer_groups, segment.members;
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', 'explain', 'explain_condition', 'what_if_group', 'forecast')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -1727,13 +1921,13 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
 		FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
 		WHERE c.relnamespace = 'segment'::regnamespace
-			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers') AND x.grantee <> c.relowner
+			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers', 'members', 'customer_groups', 'group_sizes', 'group_stats', 'group_details') AND x.grantee <> c.relowner
 		UNION ALL
 		SELECT x.privilege_type, 'FUNCTION ' || p.oid::regprocedure::text, x.is_grantable,
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify', 'preview', 'explain', 'explain_condition', 'what_if_group', 'forecast') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();
@@ -1748,7 +1942,11 @@ BEGIN
 		ADD COLUMN IF NOT EXISTS items_bought numeric NOT NULL DEFAULT 0,
 		ADD COLUMN IF NOT EXISTS items_returned numeric NOT NULL DEFAULT 0,
 		ADD COLUMN IF NOT EXISTS filled integer NOT NULL DEFAULT 0,
-		ADD COLUMN IF NOT EXISTS checked xid8;
+		ADD COLUMN IF NOT EXISTS checked xid8,
+		ADD COLUMN IF NOT EXISTS due timestamptz;
+	CREATE INDEX IF NOT EXISTS facts_due ON segment.facts (due) WHERE due IS NOT NULL;
+	CREATE INDEX IF NOT EXISTS changes_code ON segment.changes (code, at);
+	CREATE INDEX IF NOT EXISTS standings_held ON segment.standings USING gin (held);
 	PERFORM segment._comment_customer_tables();
 	FOR ledger IN
 		SELECT to_regclass('segment.counted_' || a.id) FROM segment.attachments a WHERE to_regclass('segment.counted_' || a.id) IS NOT NULL
@@ -1771,7 +1969,7 @@ BEGIN
 		PERFORM segment.load_phone_rules('84');
 	END IF;
 	FOR attached IN
-		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
+		SELECT a.relation FROM segment.attachments a
 		UNION
 		SELECT w.relation FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id)) w(relation)
 	LOOP
@@ -1920,11 +2118,10 @@ SET jit = off
 AS $$
 	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
 		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
-		FROM (SELECT a.id, a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
+		FROM (SELECT a.id, a.relation FROM segment.attachments a
 			  UNION
 			  SELECT a.id, w.relation
 			  FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id) || a.watch) AS w(relation)
-			  WHERE segment._is_followed(a.role)
 			 ) AS x(source, relation)
 			JOIN pg_class c ON c.oid = x.relation
 	), below(source, top, oid, relkind, relpersistence) AS (
@@ -1965,7 +2162,7 @@ AS $$
 	FROM segment.attachments a
 		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
 		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
-	WHERE e.evtenabled IS DISTINCT FROM 'A' AND segment._is_followed(a.role)
+	WHERE e.evtenabled IS DISTINCT FROM 'A'
 	ORDER BY 1, 2
 $$;
 REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
@@ -1988,13 +2185,11 @@ CREATE VIEW segment.sources AS
 		   a.attached_at,
 		   a.attached_by,
 		   CASE WHEN pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL THEN 'the table was dropped'
-				WHEN NOT segment._is_followed(a.role) THEN NULL
 				WHEN NOT segment._is_here() THEN 'the state was restored from another database'
 				ELSE (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) END AS stale_because,
 		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL
-			OR (segment._is_followed(a.role)
-				AND (NOT segment._is_here()
-					 OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id))) AS stale
+			OR NOT segment._is_here()
+			OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
 	FROM segment.attachments a;
 REVOKE ALL ON segment.sources FROM PUBLIC;
 COMMENT ON VIEW segment.sources IS 'what is attached: table, role, the view that is its mapping, the arguments as given, tables watched, rows left out, missing indexes, whether its state can be trusted';
@@ -2047,9 +2242,7 @@ BEGIN
 
 	FOR item, source, state, rows, detail, hint IN
 		SELECT 'source', s.source, CASE WHEN s.stale THEN 'stale' ELSE 'exact' END, NULL::bigint,
-			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because
-							  WHEN segment._is_followed(s.role) THEN ''
-							  ELSE ': only mapped, nothing is kept of its rows' END,
+			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because ELSE '' END,
 			   s.advice
 		FROM segment.sources s ORDER BY s.mapping
 	LOOP
@@ -2106,7 +2299,6 @@ AS $$
 	WITH RECURSIVE used(source, classid, objid) AS (
 		SELECT a.id, 'pg_rewrite'::regclass::oid, r.oid
 		FROM segment.attachments a JOIN pg_rewrite r ON r.ev_class = to_regclass('segment.source_' || a.id)
-		WHERE segment._is_followed(a.role)
 		UNION
 		SELECT u.source, d.refclassid, d.refobjid
 		FROM used u JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid

@@ -35,6 +35,7 @@
 #include "parser/parse_expr.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "judge.h"
 #include "recalculate.h"
 #include "row.h"
 #include "saved_plan.h"
@@ -73,7 +74,6 @@ PG_FUNCTION_INFO_V1(segment_attachments_changed);
 PG_FUNCTION_INFO_V1(segment_detach);
 PG_FUNCTION_INFO_V1(segment_watched);
 PG_FUNCTION_INFO_V1(segment_index_advice);
-PG_FUNCTION_INFO_V1(segment_is_followed_role);
 
 /* what an argument must be */
 typedef enum ArgumentKind
@@ -264,8 +264,7 @@ typedef struct Attachment
 	SourceSet  *set;
 	int			id;
 	Source	   *parent;			/* whose rows order_key or return_key names */
-	bool		followed;		/* something is kept of its rows, see segment_is_followed() */
-	bool		fill;			/* and counted at once what is there, with writers kept out */
+	bool		fill;			/* count at once what is there, with writers kept out */
 } Attachment;
 
 /* for errors that the server raises about an argument */
@@ -1259,7 +1258,7 @@ register_source(Attachment *attachment, Datum watch)
 	values[4] = Int32GetDatum(attachment->parent ? attachment->parent->id : 0);
 	nulls[4] = attachment->parent ? ' ' : 'n';
 	values[5] = watch;
-	values[6] = BoolGetDatum(attachment->followed && !attachment->fill);
+	values[6] = BoolGetDatum(!attachment->fill);
 	segment_become(attachment->set->owner, &caller);
 	segment_execute_with("INSERT INTO segment.attachments (id, relation, role, arguments, order_source, watch, filling)"
 						 " VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, nulls, false, NULL, NULL);
@@ -1318,15 +1317,15 @@ check_points(Attachment *attachment)
 						RelationGetRelationName(attachment->relation), segment_customers_source(set)->name),
 				 errdetail("They were attached with points => %s.", quote_literal_cstr(column)),
 				 errhint("Use one of the two: to read a ledger, attach the customers without points.")));
-	for (int i = 0; i < set->nmapped; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		if (role == ROLE_CUSTOMERS && !PG_ARGISNULL(CUSTOMERS_POINTS_ARGUMENT) && set->mapped[i].role == ROLE_POINTS)
+		if (role == ROLE_CUSTOMERS && !PG_ARGISNULL(CUSTOMERS_POINTS_ARGUMENT) && set->sources[i].role == ROLE_POINTS)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("argument \"points\" is given, but %s is attached as points", set->mapped[i].name),
+					 errmsg("argument \"points\" is given, but %s is attached as points", set->sources[i].name),
 					 errdetail("The balance follows from that ledger."),
 					 errhint("Use one of the two: leave points out, or call segment.detach(%s, role => 'points') first.",
-							 quote_literal_cstr(set->mapped[i].name))));
+							 quote_literal_cstr(set->sources[i].name))));
 	}
 }
 
@@ -1361,8 +1360,6 @@ check_role(Attachment *attachment)
 
 	for (int i = 0; i < set->nsources; i++)
 		check_not_attached(attachment, &set->sources[i]);
-	for (int i = 0; i < set->nmapped; i++)
-		check_not_attached(attachment, &set->mapped[i]);
 	check_points(attachment);
 	if (role != ROLE_CUSTOMERS && !OidIsValid(set->facts))
 		ereport(ERROR,
@@ -1662,14 +1659,6 @@ watch_links(SourceSet *set, Source *source)
 	}
 }
 
-/* Tables that the expressions of a source read must be such as could be attached. */
-static void
-check_links(const Source *source)
-{
-	for (int i = 0; i < source->nlinks; i++)
-		relation_close(open_table(source->links[i].relid, false), NoLock);
-}
-
 /* Rows depend on what their parents depend on: nobody changes that while we fill. */
 static void
 lock_links_of_parents(SourceSet *set, Source *source)
@@ -1714,11 +1703,24 @@ require_this_version(FunctionCallInfo fcinfo, int nargs)
 				 errhint("ALTER EXTENSION segment UPDATE; SELECT segment.upgrade();")));
 }
 
+/* Whether a table of ours remembers what each row counts for. */
+static bool
+has_ledger(const Source *source)
+{
+	return source->linked && source->role != ROLE_CUSTOMERS && segment_is_counted(source->role);
+}
+
 /* Count what the table holds already. */
 static void
 fill(SourceSet *set, Source *source)
 {
-	if (segment_is_lines(source->role) && set->sources[source->parent].fields[FIELD_ITEMS].mapped)
+	if (!segment_is_counted(source->role))
+	{
+		segment_lock_facts();
+		segment_judge_all(set, NULL, false, CAUSE_ATTACH, source->name, NULL, NULL, NULL);
+		ereport(NOTICE, (errmsg("attached %s as %s", source->name, segment_role_name(source->role))));
+	}
+	else if (segment_is_lines(source->role) && set->sources[source->parent].fields[FIELD_ITEMS].mapped)
 	{
 		/* items that were counted by the rows themselves are now those of the lines */
 		segment_lock_facts();
@@ -1788,9 +1790,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 				 errmsg("argument \"table\" is NULL"),
 				 errhint("Name the table: 'shop.orders'.")));
 	attachment.relid = PG_GETARG_OID(0);
-	attachment.followed = segment_is_followed(arguments->role);
-	attachment.fill = attachment.followed &&
-		(PG_ARGISNULL(arguments->fill) || PG_GETARG_BOOL(arguments->fill));
+	attachment.fill = PG_ARGISNULL(arguments->fill) || PG_GETARG_BOOL(arguments->fill);
 	segment_connect(0);
 	attachment.set = segment_sources_acquire();
 	attachment.relation = open_table(attachment.relid, attachment.fill);
@@ -1840,7 +1840,7 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 					 errhint("DROP EXTENSION segment CASCADE and create it anew, or attach a table with keys of that type.")));
 		read_anonymous_keys(&attachment, key_type);
 	}
-	else if (attachment.followed && (!segment_is_lines(arguments->role) || attachment.has[FIELD_KEY]))
+	else if (segment_is_counted(arguments->role) && (!segment_is_lines(arguments->role) || attachment.has[FIELD_KEY]))
 	{
 		if (attachment.has_subquery || attachment.has[FIELD_PARENT_KEY] || attachment.watches)
 			require_ledger_key(&attachment);
@@ -1854,17 +1854,11 @@ attach(FunctionCallInfo fcinfo, const RoleArguments *arguments)
 	source = segment_source_by_id(attachment.set, attachment.id);
 	if (source == NULL)
 		elog(ERROR, "source %d was not found after it was attached", attachment.id);
-	if (attachment.followed && source->linked && arguments->role != ROLE_CUSTOMERS)
+	if (has_ledger(source))
 		create_ledger(&attachment);
 	explain_zone(&attachment, source);
 	warn_of_states(&attachment);
-	if (attachment.followed)
-		follow(&attachment);
-	else
-	{
-		check_links(source);
-		ereport(NOTICE, (errmsg("attached %s as %s", source->name, segment_role_name(source->role))));
-	}
+	follow(&attachment);
 	relation_close(attachment.relation, NoLock);
 	segment_sources_release();
 	SPI_finish();
@@ -1949,9 +1943,9 @@ find_attached(SourceSet *set, Oid relid, const char *role)
 {
 	Source	   *found = NULL;
 
-	for (int i = 0; i < set->nsources + set->nmapped; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		Source	   *source = i < set->nsources ? &set->sources[i] : &set->mapped[i - set->nsources];
+		Source	   *source = &set->sources[i];
 
 		if (source->relid != relid ||
 			(role != NULL && strcmp(role, segment_role_name(source->role)) != 0))
@@ -2014,8 +2008,6 @@ check_not_needed(SourceSet *set, Source *source)
 {
 	Identity	caller;
 
-	if (source->role == ROLE_CUSTOMERS && set->nmapped > 0)
-		refuse_while_attached(source, &set->mapped[0]);
 	for (int i = 0; i < set->nsources; i++)
 	{
 		if (source->role == ROLE_CUSTOMERS && &set->sources[i] != source)
@@ -2044,27 +2036,6 @@ check_not_needed(SourceSet *set, Source *source)
 				 errhint("UPDATE segment.ladders SET active = false WHERE code = %s; detach, attach again, and switch it on.",
 						 quote_literal_cstr(ladder))));
 	}
-}
-
-/* Wait for whoever attaches or detaches; nobody else need be kept out of what is only mapped. */
-static void
-lock_mapped(SourceSet **set, Source **source)
-{
-	int			id = (*source)->id;
-	char	   *name = pstrdup((*source)->name);
-	Identity	caller;
-
-	segment_become((*set)->owner, &caller);
-	lock_attachments();
-	segment_resume(&caller);
-	segment_sources_release();
-	*set = segment_sources_acquire();
-	*source = segment_source_by_id(*set, id);
-	if (*source == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table %s is not attached any more", name),
-				 errhint("segment.sources shows what is attached.")));
 }
 
 /* segment.detach(table, role) */
@@ -2096,15 +2067,10 @@ segment_detach(PG_FUNCTION_ARGS)
 	source = find_attached(set, PG_GETARG_OID(0), role);
 	if (!is_owner(source->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(source->relid));
-	if (segment_is_followed(source->role))
-	{
-		lock_table(source->relid);
-		segment_lock_facts();
-		segment_refuse_in_use(set, "detach");
-		check_not_needed(set, source);
-	}
-	else
-		lock_mapped(&set, &source);
+	lock_table(source->relid);
+	segment_lock_facts();
+	segment_refuse_in_use(set, "detach");
+	check_not_needed(set, source);
 
 	gone = *source;
 	nwatched = source->nlinks;
@@ -2116,20 +2082,17 @@ segment_detach(PG_FUNCTION_ARGS)
 	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", gone.id));
 	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", gone.id));
 	segment_execute(psprintf("DROP VIEW segment.source_%d", gone.id));
-	if (gone.linked && segment_is_followed(gone.role) && gone.role != ROLE_CUSTOMERS)
+	if (has_ledger(&gone))
 		segment_execute(psprintf("DROP TABLE segment.counted_%d", gone.id));
 	if (gone.role == ROLE_CUSTOMERS)
 		segment_execute("SELECT segment._drop_customer_objects()");
 	segment_resume(&caller);
 
 	set = reread(set);
-	if (segment_is_followed(gone.role))
-	{
-		drop_triggers(set, gone.relid);
-		for (int i = 0; i < nwatched; i++)
-			drop_triggers(set, watched[i]);
-	}
-	if (segment_is_followed(gone.role) && gone.role != ROLE_CUSTOMERS)
+	drop_triggers(set, gone.relid);
+	for (int i = 0; i < nwatched; i++)
+		drop_triggers(set, watched[i]);
+	if (gone.role != ROLE_CUSTOMERS)
 		segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();
 	SPI_finish();
@@ -2156,7 +2119,7 @@ segment_watched(PG_FUNCTION_ARGS)
 	segment_connect(0);
 	set = segment_sources_acquire();
 	source = segment_source_by_id(set, id);
-	if (source && segment_is_followed(source->role))
+	if (source)
 	{
 		relids = palloc(sizeof(Datum) * Max(source->nlinks, 1));
 		for (int i = 0; i < source->nlinks; i++)
@@ -2263,13 +2226,4 @@ segment_index_advice(PG_FUNCTION_ARGS)
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(result);
-}
-
-/* segment._is_followed(role) */
-Datum
-segment_is_followed_role(PG_FUNCTION_ARGS)
-{
-	SourceRole	role;
-
-	PG_RETURN_BOOL(segment_role_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), &role) && segment_is_followed(role));
 }

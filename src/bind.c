@@ -173,9 +173,9 @@ segment_roles_of_event(Narrowing event, SourceRole role)
 Source *
 segment_custom_source(SourceSet *set, Narrowing event, const char *column)
 {
-	for (int i = 0; segment_every_source(set, i) != NULL; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		Source	   *source = segment_every_source(set, i);
+		Source	   *source = &set->sources[i];
 		bool		reaches = event == NARROW_NOT ? source->role == ROLE_CUSTOMERS
 			: segment_roles_of_event(event, source->role) ||
 			(event == NARROW_RETURN_LINES && source->role == ROLE_ORDERS);
@@ -210,9 +210,9 @@ segment_column_type(const SourceColumn *column, bool *instant)
 static bool
 has_role(SourceSet *set, SourceRole role)
 {
-	for (int i = 0; segment_every_source(set, i) != NULL; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		if (segment_every_source(set, i)->role == role)
+		if (set->sources[i].role == role)
 			return true;
 	}
 	return false;
@@ -222,9 +222,9 @@ has_role(SourceSet *set, SourceRole role)
 bool
 segment_is_mapped(SourceSet *set, SourceRole role, const char *column)
 {
-	for (int i = 0; segment_every_source(set, i) != NULL; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		Source	   *source = segment_every_source(set, i);
+		Source	   *source = &set->sources[i];
 
 		if (source->role == role && segment_source_column(source, column) != NULL)
 			return true;

@@ -1,14 +1,16 @@
 /*
  * classify.c
- *		Which tiers a customer has reached.
+ *		Which tiers and groups a customer is in.
  *
- * Pure: a compiled ruleset and a customer's facts in, tiers out.  It reads no
- * table, no setting and no clock, so trigger, recalculation and rule changes
- * cannot come to different verdicts.
+ * Pure: a compiled ruleset, a customer's facts and figures, an instant and a
+ * zone in; tiers, groups and the instant at which they may next change by time
+ * alone out.  It reads no table, no setting and no clock, so trigger, tick,
+ * recalculation, rule changes and views cannot come to different verdicts.
  */
 #include "segment.h"
 
 #include "classify.h"
+#include "condition_change.h"
 #include "utils/fmgrprotos.h"
 
 static const char *const figure_names[] = {
@@ -114,6 +116,38 @@ segment_tier_reached(const Ladder *ladder, const Facts *facts)
 	if (reached == NULL && ladder->tiers[0].active && ladder->tiers[0].takes_all_below)
 		reached = &ladder->tiers[0];
 	return reached;
+}
+
+/*
+ * Judge a customer.  Where wanted is given, only those groups are judged, and
+ * verdict->groups holds what the others are; the slots of figures that wanted
+ * groups name are filled.  A group whose condition does not bind is nobody's to
+ * judge and keeps what verdict->groups says.  verdict's arrays are the caller's;
+ * allocates in the current context.
+ */
+void
+segment_classify(const Ruleset *ruleset, const Facts *facts, FigureValue *figures,
+				 const Shop *shop, const bool *wanted, Verdict *verdict)
+{
+	const Bound *groups = ruleset->groups;
+
+	for (int i = 0; i < ruleset->nladders; i++)
+		verdict->tiers[i] = segment_tier_reached(&ruleset->ladders[i], facts);
+	verdict->due = DT_NOEND;
+	if (!facts->is_customer)
+	{
+		for (int i = 0; i < groups->ngroups; i++)
+			verdict->groups[i] = false;
+		return;
+	}
+	segment_judge_groups(groups, figures, shop, wanted, verdict->groups);
+	for (int i = 0; i < groups->ngroups; i++)
+	{
+		const BoundGroup *group = groups->groups[i];
+
+		if (group->active && group->root != NULL && (wanted == NULL || wanted[i]))
+			verdict->due = Min(verdict->due, segment_condition_change(group->root, figures, shop));
+	}
 }
 
 static const Tier *

@@ -945,9 +945,9 @@ events_sql(const SqlWriter *writer, const BoundFigure *figure)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
+	for (int i = 0; i < writer->set->nsources; i++)
 	{
-		Source	   *source = segment_every_source(writer->set, i);
+		Source	   *source = &writer->set->sources[i];
 		Branch		branch = {.source = source, .sign = ""};
 
 		if (!is_branch(writer, figure, source))
@@ -1040,9 +1040,9 @@ tags_sql(const SqlWriter *writer)
 	initStringInfo(&sql);
 	if (mapped)
 		appendStringInfo(&sql, "COALESCE(%s, '{}')", list_sql(writer, "tags"));
-	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
+	for (int i = 0; i < writer->set->nsources; i++)
 	{
-		Source	   *source = segment_every_source(writer->set, i);
+		Source	   *source = &writer->set->sources[i];
 
 		if (source->role == ROLE_TAGS)
 			appendStringInfo(&sql, "%sARRAY(SELECT t.tag FROM %s t WHERE t.counts AND t.customer = c.key)",
@@ -1202,9 +1202,9 @@ points_rows_sql(const SqlWriter *writer, bool *expires)
 
 	*expires = false;
 	initStringInfo(&sql);
-	for (int i = 0; segment_every_source(writer->set, i) != NULL; i++)
+	for (int i = 0; i < writer->set->nsources; i++)
 	{
-		Source	   *source = segment_every_source(writer->set, i);
+		Source	   *source = &writer->set->sources[i];
 		const SourceColumn *from = segment_source_column(source, "valid_from");
 		const SourceColumn *until = segment_source_column(source, "expires_at");
 

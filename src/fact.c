@@ -43,7 +43,9 @@
 #include "row.h"
 #include "saved_plan.h"
 #include "stale.h"
-#include "standing.h"
+#include "judge.h"
+#include "ruleset.h"
+#include "utils/snapmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -123,6 +125,7 @@ typedef struct Firing
 	Values	   *touched;		/* keys of linked rows to look at, per source */
 	Values		customers;		/* keys of customers rows that came, went or changed */
 	Values		bumped;			/* customers whose facts rows were written beforehand */
+	Rules	   *rules;			/* once somebody has looked at them */
 	Judgements	judgements;
 } Firing;
 
@@ -160,6 +163,7 @@ contribute(Firing *firing, Source *source, int sign, const Row *row)
 			? MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Contribution) * (Size) list->size)
 			: repalloc_huge(list->items, sizeof(Contribution) * (Size) list->size);
 	}
+	firing->judgements.touched |= segment_role_touches(source->role);
 	item = &list->items[list->n++];
 	item->customer = row->customer;
 	item->sign = sign;
@@ -229,6 +233,60 @@ pairs_close(RowPairs *pairs)
 	}
 }
 
+/* Whether two rows agree in the columns given, or with NULL in every column. */
+static bool
+same_columns(const Bitmapset *columns, TupleTableSlot *a, TupleTableSlot *b)
+{
+	TupleDesc	desc = a->tts_tupleDescriptor;
+	bool		every = columns == NULL || bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
+
+	slot_getallattrs(a);
+	slot_getallattrs(b);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (attribute->attisdropped ||
+			(!every && !bms_is_member(attribute->attnum - FirstLowInvalidHeapAttributeNumber, columns)))
+			continue;
+		if (a->tts_isnull[i] != b->tts_isnull[i])
+			return false;
+		if (!a->tts_isnull[i] &&
+			!datum_image_eq(a->tts_values[i], b->tts_values[i], attribute->attbyval, attribute->attlen))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whether some group may change with rows of a source, beyond the figures that
+ * they add up to.  Looking at the rules takes the lock that keeps changes of
+ * them out: a group saved from now on sees this statement's rows.
+ */
+static bool
+concerns_groups(Firing *firing, Source *source)
+{
+	int			touched = segment_role_touches(source->role);
+	Concerned  *concerned;
+
+	if (firing->rules == NULL)
+	{
+		LockRelationOid(firing->set->facts, RowExclusiveLock);
+		firing->rules = segment_rules(firing->set, InvalidSnapshot);
+	}
+	concerned = segment_concerned(firing->rules, touched);
+	return concerned->n > 0 && (concerned->reads || !segment_is_counted(source->role));
+}
+
+/* A customer who is to be judged though no figure of theirs moves. */
+static void
+concern(Firing *firing, Source *source, Datum customer)
+{
+	Row			row = {.customer = customer};
+
+	contribute(firing, source, 0, &row);
+}
+
 /* Deltas of a source whose rows mean something by themselves. */
 static void
 collect_direct(Firing *firing, Source *source)
@@ -254,7 +312,11 @@ collect_direct(Firing *firing, Source *source)
 		}
 		if (slots[0] && slots[1] && segment_same_row(firing->set, &rows[0], &rows[1]) &&
 			rows[0].left_out == NULL)
+		{
+			if (rows[1].counts && concerns_groups(firing, source) && !same_columns(source->reads, slots[0], slots[1]))
+				concern(firing, source, rows[1].customer);
 			continue;
+		}
 		for (int i = 0; i < 2; i++)
 		{
 			if (rows[i].counts)
@@ -268,29 +330,6 @@ collect_direct(Firing *firing, Source *source)
 	segment_resume(&caller);
 }
 
-/* Whether two rows agree in every column. */
-static bool
-same_image(TupleTableSlot *a, TupleTableSlot *b)
-{
-	TupleDesc	desc = a->tts_tupleDescriptor;
-
-	slot_getallattrs(a);
-	slot_getallattrs(b);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (attribute->attisdropped)
-			continue;
-		if (a->tts_isnull[i] != b->tts_isnull[i])
-			return false;
-		if (!a->tts_isnull[i] &&
-			!datum_image_eq(a->tts_values[i], b->tts_values[i], attribute->attbyval, attribute->attlen))
-			return false;
-	}
-	return true;
-}
-
 /* Values of a column in the rows that the statement changed, old and new. */
 static void
 collect_column(Firing *firing, AttrNumber attno, Values *values)
@@ -302,7 +341,7 @@ collect_column(Firing *firing, AttrNumber attno, Values *values)
 	pairs_open(&pairs, firing);
 	while (pairs_next(&pairs, slots))
 	{
-		if (slots[0] && slots[1] && same_image(slots[0], slots[1]))
+		if (slots[0] && slots[1] && same_columns(NULL, slots[0], slots[1]))
 			continue;
 		for (int i = 0; i < 2; i++)
 		{
@@ -354,7 +393,12 @@ collect_customers(Firing *firing, Source *source)
 		if (slots[0] && slots[1] && rows[0].counts == rows[1].counts &&
 			rows[0].has_key && rows[1].has_key &&
 			segment_compare_customers(firing->set, rows[0].key, rows[1].key) == 0)
+		{
+			if (rows[1].counts && !segment_is_anonymous(firing->set, rows[1].key) &&
+				concerns_groups(firing, source) && !same_columns(source->reads, slots[0], slots[1]))
+				concern(firing, source, rows[1].key);
 			continue;
+		}
 		for (int i = 0; i < 2; i++)
 		{
 			if (slots[i] && rows[i].has_key && !segment_is_anonymous(firing->set, rows[i].key))
@@ -619,6 +663,24 @@ collect_linked_rows(Firing *firing, Source *source, Link *link, Values *values)
 	SPI_freetuptable(table);
 }
 
+/* A watched table changed, and nobody can tell what rows depend on it: a mark, if anything did change. */
+static void
+mark_untraceable(Firing *firing, Source *source)
+{
+	RowPairs	pairs = {0};
+	TupleTableSlot *slots[2];
+	bool		changed = false;
+
+	pairs_open(&pairs, firing);
+	while (!changed && pairs_next(&pairs, slots))
+		changed = !(slots[0] && slots[1] && same_columns(NULL, slots[0], slots[1]));
+	pairs_close(&pairs);
+	if (changed)
+		segment_mark_stale(firing->set, source->id,
+						   psprintf("%s changed, and the rows of %s that depend on it cannot be found from it",
+									get_rel_name(firing->relid), source->name));
+}
+
 /* A watched table changed: find the rows that look up what changed. */
 static void
 follow_link(Firing *firing, Source *source, Link *link)
@@ -628,18 +690,7 @@ follow_link(Firing *firing, Source *source, Link *link)
 
 	if (!link->traceable)
 	{
-		RowPairs	pairs = {0};
-		TupleTableSlot *slots[2];
-		bool		changed = false;
-
-		pairs_open(&pairs, firing);
-		while (!changed && pairs_next(&pairs, slots))
-			changed = !(slots[0] && slots[1] && same_image(slots[0], slots[1]));
-		pairs_close(&pairs);
-		if (changed)
-			segment_mark_stale(firing->set, source->id,
-							   psprintf("%s changed, and the rows of %s that depend on it cannot be found from it",
-										get_rel_name(firing->relid), source->name));
+		mark_untraceable(firing, source);
 		return;
 	}
 	if (link->guarded && inserted)
@@ -647,6 +698,105 @@ follow_link(Firing *firing, Source *source, Link *link)
 	collect_column(firing, link->attno, &values);
 	lock_link_values(source, LOOKED_UP, link->type, &values);
 	collect_linked_rows(firing, source, link, &values);
+}
+
+/*
+ * Rows that add up to nothing we keep: whom they concern is judged again.
+ */
+
+/* Customers of the statement's rows, old and new, of such a source. */
+static void
+collect_concerned(Firing *firing, Source *source)
+{
+	SourceSet  *set = firing->set;
+
+	for (int i = 0; i < 2; i++)
+	{
+		Rows		rows = {0};
+		bool		read;
+
+		if (firing->changed[i] == NULL)
+			continue;
+		segment_name_rows("old_rows", firing->desc, firing->changed[i]);
+		read = segment_read_old_customers(set, source, &rows);
+		SPI_unregister_relation("old_rows");
+		if (!read)
+			segment_mark_stale(set, source->id, psprintf("whom rows of %s concern raises", source->name));
+		for (int j = 0; j < rows.n; j++)
+		{
+			if (rows.rows[j].has_customer && !segment_is_anonymous(set, rows.rows[j].customer))
+				concern(firing, source, rows.rows[j].customer);
+		}
+	}
+}
+
+typedef struct FindConcerned
+{
+	SourceSet  *set;
+	Source	   *source;
+	Link	   *link;
+	Datum		values;
+	Values		found;
+} FindConcerned;
+
+/* Whom rows that look up a value concern: as it is now, and as it was before this transaction. */
+static void
+find_concerned_work(void *argument)
+{
+	FindConcerned *work = argument;
+	Oid			array_type = get_array_type(getBaseType(work->link->type));
+	SPIPlanPtr	plan;
+	Identity	caller;
+
+	segment_become_merchant(work->source->owner, NULL, &caller);
+	plan = segment_merchant_plan(&work->link->rows_plan, work->link->rows_sql, 1, &array_type);
+	for (int i = 0; i < 2; i++)
+	{
+		Snapshot	past = i == 0 ? InvalidSnapshot : segment_past_snapshot();
+		uint64		n = i == 0 ? segment_fetch(plan, &work->values, NULL)
+			: segment_fetch_as_of(plan, &work->values, NULL, past);
+		SPITupleTable *table = SPI_tuptable;
+
+		for (uint64 j = 0; j < n; j++)
+		{
+			bool		isnull;
+			Datum		customer = SPI_getbinval(table->vals[j], table->tupdesc, 1, &isnull);
+
+			if (!isnull && !segment_is_anonymous(work->set, customer))
+				add_value(&work->found, segment_copy_customer(work->set, customer));
+		}
+		SPI_freetuptable(table);
+		if (past != InvalidSnapshot)
+			UnregisterSnapshot(past);
+	}
+	segment_resume(&caller);
+}
+
+/* A table changed that such a source's expressions read. */
+static void
+follow_concerned_link(Firing *firing, Source *source, Link *link)
+{
+	FindConcerned work = {.set = firing->set, .source = source, .link = link};
+	Values		values = {0};
+
+	if (!link->traceable)
+	{
+		mark_untraceable(firing, source);
+		return;
+	}
+	if (link->guarded && TRIGGER_FIRED_BY_INSERT(firing->event))
+		return;					/* nothing could name a row that was not there */
+	collect_column(firing, link->attno, &values);
+	if (values.n == 0)
+		return;
+	work.values = PointerGetDatum(segment_array(getBaseType(link->type), values.values, NULL, values.n));
+	if (segment_try(find_concerned_work, &work) != NULL)
+		segment_mark_stale(firing->set, source->id, psprintf("whom rows of %s concern raises", source->name));
+	else
+	{
+		for (int i = 0; i < work.found.n; i++)
+			concern(firing, source, work.found.values[i]);
+	}
 }
 
 /*
@@ -1127,7 +1277,12 @@ book_difference(Firing *firing, Settling *item)
 		for (int end = i + nis; i < end; i++)
 		{
 			if (same)
+			{
+				/* a column that no figure of ours is about may be another */
+				if (concerns_groups(firing, source))
+					concern(firing, source, now->rows[i].customer);
 				continue;
+			}
 			*segment_rows_add(&come) = now->rows[i];
 			contribute(firing, source, 1, &now->rows[i]);
 		}
@@ -1236,6 +1391,8 @@ add_order(Delta *delta, const Contribution *item)
 static void
 add_contribution(Delta *delta, const Contribution *item)
 {
+	if (item->sign == 0)
+		return;
 	switch (item->source->role)
 	{
 		case ROLE_ORDERS:
@@ -1312,7 +1469,22 @@ cause_of(Firing *firing, const Delta *delta)
 		return CAUSE_CANCELLATION;
 	if (delta->orders_went || delta->lines_moved)
 		return CAUSE_EDIT;
-	return CAUSE_RETURN;
+	switch (delta->source->role)
+	{
+		case ROLE_CUSTOMERS:
+			return CAUSE_PROFILE;
+		case ROLE_POINTS:
+			return CAUSE_POINTS;
+		case ROLE_OFFERS:
+			return CAUSE_OFFERS;
+		case ROLE_TAGS:
+			return CAUSE_TAG;
+		case ROLE_ORDERS:
+		case ROLE_ORDER_LINES:
+			return CAUSE_EDIT;
+		default:
+			return CAUSE_RETURN;
+	}
 }
 
 /* what a delta adds, as columns of a statement on segment.facts */
@@ -1808,7 +1980,12 @@ static void
 source_truncated(Firing *firing, const char *name, SourceRole role)
 {
 	SourceSet  *set = firing->set;
-	Cause		cause = role == ROLE_ORDERS ? CAUSE_CANCELLATION : role == ROLE_RETURNS ? CAUSE_RETURN : CAUSE_PROFILE;
+	Cause		cause = role == ROLE_ORDERS ? CAUSE_CANCELLATION
+		: role == ROLE_RETURNS || role == ROLE_RETURN_LINES ? CAUSE_RETURN
+		: role == ROLE_ORDER_LINES ? CAUSE_EDIT
+		: role == ROLE_POINTS ? CAUSE_POINTS
+		: role == ROLE_OFFERS ? CAUSE_OFFERS
+		: role == ROLE_TAGS ? CAUSE_TAG : CAUSE_PROFILE;
 
 	segment_lock_facts();
 	segment_recompute(set, (Datum) 0, cause, name);
@@ -1835,6 +2012,12 @@ process(Firing *firing, bool nested)
 
 		if (source->relid != relid)
 			continue;
+		if (!segment_is_counted(source->role))
+		{
+			if (concerns_groups(firing, source))
+				collect_concerned(firing, source);
+			continue;
+		}
 		if (source->linked)
 			collect_column(firing, source->fields[segment_ledger_field(source)].attno, &firing->touched[i]);
 		else if (source->role == ROLE_CUSTOMERS)
@@ -1851,8 +2034,12 @@ process(Firing *firing, bool nested)
 	{
 		for (int j = 0; j < set->sources[i].nlinks; j++)
 		{
-			if (set->sources[i].links[j].relid == relid)
+			if (set->sources[i].links[j].relid != relid)
+				continue;
+			if (segment_is_counted(set->sources[i].role))
 				follow_link(firing, &set->sources[i], &set->sources[i].links[j]);
+			else if (concerns_groups(firing, &set->sources[i]))
+				follow_concerned_link(firing, &set->sources[i], &set->sources[i].links[j]);
 		}
 	}
 	settle_linked(firing);
@@ -1860,7 +2047,7 @@ process(Firing *firing, bool nested)
 		settle_customers(firing, customers);
 	apply_contributions(firing, nested);
 	prune_facts(set, &firing->bumped);	/* for some of them nothing may have come of it */
-	segment_judge(set, &firing->judgements, false);
+	segment_judge(set, &firing->judgements);
 }
 
 /* Whether any source is, or watches, this table; role and name for the log. */
@@ -2131,9 +2318,8 @@ mark_all_failed(void *argument)
 
 	segment_connect(0);
 	segment_become(segment_owner(), &caller);
-	segment_execute(psprintf("INSERT INTO segment.stale_marks (source, reason)"
-							 " SELECT a.id, 'changes could not be followed, see the server''s log' FROM segment.attachments a"
-							 " WHERE a.role = ANY (%s)", segment_followed_roles()));
+	segment_execute("INSERT INTO segment.stale_marks (source, reason)"
+					" SELECT a.id, 'changes could not be followed, see the server''s log' FROM segment.attachments a");
 	segment_resume(&caller);
 	SPI_finish();
 }

@@ -192,9 +192,9 @@ rename_in_conditions(const char **from, const char **to, int n)
 	}
 }
 
-/* Let the conditions of other groups follow the codes that the statement has changed. */
+/* Let the conditions of other groups, and what has been logged, follow the codes that the statement has changed. */
 static void
-follow_codes(void)
+follow_codes(SourceSet *set)
 {
 	uint64		n = segment_execute("SELECT o.code, n.code FROM old_rows o JOIN new_rows n ON n.id = o.id"
 									" WHERE n.code <> o.code ORDER BY n.id");
@@ -208,6 +208,10 @@ follow_codes(void)
 	}
 	if (n == 0)
 		return;
+	if (OidIsValid(set->facts))
+		segment_execute("UPDATE segment.changes c SET code = r.became"
+						" FROM (SELECT o.code AS was, n.code AS became FROM old_rows o JOIN new_rows n ON n.id = o.id"
+						" WHERE n.code <> o.code) r WHERE c.kind = 'group' AND c.code = r.was");
 	renaming = true;
 	PG_TRY();
 	{
@@ -275,9 +279,12 @@ segment_groups_saved(SourceSet *set, TriggerData *trigger)
 		check_names();
 	}
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	{
 		refuse_used();
+		segment_execute("INSERT INTO segment.former_groups SELECT o.id, o.code FROM old_rows o");
+	}
 	if (updated)
-		follow_codes();
+		follow_codes(set);
 	result = moves_anybody(trigger);
 	segment_resume(&caller);
 	if (inserted || updated)

@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "configuration.h"
 #include "group.h"
+#include "judge.h"
 #include "rule.h"
 #include "ruleset.h"
 #include "saved_plan.h"
@@ -53,16 +54,20 @@ segment_rules_lock(PG_FUNCTION_ARGS)
 	}
 	segment_rules_begin();
 	set = segment_sources_acquire();
+	segment_wake_everyone(set);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		(void) segment_rule_history(set, trigger);
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
-		strcmp(RelationGetRelationName(trigger->tg_relation), "tiers") == 0)
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
+		const char *table = RelationGetRelationName(trigger->tg_relation);
 		Identity	caller;
 
 		segment_become(set->owner, &caller);
-		segment_execute("INSERT INTO segment.former_tiers"
-						" SELECT t.id, t.ladder, t.code, t.min_value FROM segment.tiers t");
+		if (strcmp(table, "tiers") == 0)
+			segment_execute("INSERT INTO segment.former_tiers"
+							" SELECT t.id, t.ladder, t.code, t.min_value FROM segment.tiers t");
+		else if (strcmp(table, "groups") == 0)
+			segment_execute("INSERT INTO segment.former_groups SELECT g.id, g.code FROM segment.groups g");
 		segment_resume(&caller);
 	}
 	segment_sources_release();
@@ -246,7 +251,7 @@ segment_rules_check(PG_FUNCTION_ARGS)
 	if (!segment_is_restored())
 	{
 		compile_anew(set);
-		check_ranges(segment_ruleset(set->owner));
+		check_ranges(&segment_rules(set, InvalidSnapshot)->ruleset);
 		checked_in = my_local_xid();
 		checked_at = GetCurrentCommandId(false);
 	}
@@ -351,7 +356,7 @@ segment_configure(PG_FUNCTION_ARGS)
 					 errhint("Give the smallest step of money: 1 for VND, 0.01 for EUR.")));
 		save_setting("money_unit", shown);
 		ladders_changed(set, NULL);
-		check_ranges(segment_ruleset(set->owner));
+		check_ranges(&segment_rules(set, InvalidSnapshot)->ruleset);
 	}
 	if (!PG_ARGISNULL(4))
 	{

@@ -125,9 +125,9 @@ only_owner(SourceSet *set)
 {
 	Oid			owner = segment_customers_source(set)->owner;
 
-	for (int i = 0; segment_every_source(set, i) != NULL; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		if (segment_every_source(set, i)->owner != owner)
+		if (set->sources[i].owner != owner)
 			return InvalidOid;
 	}
 	return owner;
@@ -862,9 +862,9 @@ put_customs(SourceSet *set, Tuplestorestate *rows, TupleDesc desc, Narrowing eve
 {
 	List	   *seen = NIL;
 
-	for (int i = 0; segment_every_source(set, i) != NULL; i++)
+	for (int i = 0; i < set->nsources; i++)
 	{
-		Source	   *source = segment_every_source(set, i);
+		Source	   *source = &set->sources[i];
 
 		for (int j = 0; j < source->ncolumns; j++)
 		{

@@ -22,7 +22,10 @@
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "stale.h"
-#include "standing.h"
+#include "condition_sql.h"
+#include "figure.h"
+#include "judge.h"
+#include "ruleset.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -672,6 +675,8 @@ totals_of_linked(Recomputation *work, Source *source)
 static void
 totals_of_source(Recomputation *work, Source *source)
 {
+	if (!segment_is_counted(source->role))
+		return;
 	if (source->linked)
 		totals_of_linked(work, source);
 	else
@@ -767,7 +772,7 @@ segment_fill(SourceSet *set, Source *source)
 		" FROM segment.facts f JOIN computed c ON c.customer_id = f.customer_id", before);
 	segment_name_rows("facts_before", work.totals_desc, before);
 	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)", true,
-					  CAUSE_ATTACH, source->name, NULL, NULL);
+					  CAUSE_ATTACH, source->name, NULL, NULL, NULL);
 	forget_rows("facts_before", before);
 	tell_filled(&work, source);
 	forget_rows("computed", work.computed);
@@ -837,10 +842,10 @@ segment_recompute(SourceSet *set, Datum customers, Cause cause, const char *sour
 		segment_judge_all(set, psprintf("f.customer_id = ANY (%s::%s[])",
 										quote_literal_cstr(OidOutputFunctionCall(output, customers)),
 										set->key_type_name),
-						  true, cause, source, wrong, wrong_desc);
+						  true, cause, source, NULL, wrong, wrong_desc);
 	}
 	else
-		segment_judge_all(set, NULL, true, cause, source, wrong, wrong_desc);
+		segment_judge_all(set, NULL, true, cause, source, NULL, wrong, wrong_desc);
 	forget_rows("facts_before", before);
 	run(&work, set->owner,
 		psprintf("DELETE FROM segment.facts f WHERE NOT f.is_customer"
@@ -1103,7 +1108,7 @@ require_valid_rules(SourceSet *set)
 	initStringInfo(&what);
 	initStringInfo(&detail);
 	initStringInfo(&hint);
-	ruleset = segment_ruleset(set->owner);
+	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
 	if (segment_ruleset_fault(ruleset, &what, &detail, &hint) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXCLUSION_VIOLATION),
@@ -1633,6 +1638,7 @@ static const char *const verify_tiers_sql =
 "  FROM computed c CROSS JOIN segment.ladders l WHERE c.is_customer AND l.active) v"
 "), stored AS ("
 " SELECT s.customer_id, u.id FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)"
+"  WHERE NOT EXISTS (SELECT FROM segment.groups g WHERE g.id = u.id)"
 "), pairs AS ("
 " SELECT e.customer_id, e.id FROM expected e WHERE e.id IS NOT NULL"
 ")"
@@ -1643,6 +1649,66 @@ static const char *const verify_tiers_sql =
 " FROM stored s FULL JOIN pairs p ON p.customer_id = s.customer_id AND p.id = s.id"
 "  LEFT JOIN segment.tiers t ON t.id = coalesce(s.id, p.id)"
 " WHERE s.id IS NULL OR p.id IS NULL";
+
+/* Members of a group, as views show them, against what its condition means in plain SQL. */
+static void
+verify_group(Recomputation *work, const char *code, const Condition *condition, const Shop *shop)
+{
+	SourceSet  *set = work->set;
+	Tuplestorestate *expected = tuplestore_begin_heap(true, false, work_mem);
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
+	Bound	   *bound = segment_bind(set, 1, &condition);
+
+	TupleDescInitEntry(desc, 1, "customer_id", set->key_type, -1, 0);
+	segment_execute_for(set->owner, segment_only_owner(set),
+						psprintf("SELECT m.key::%s FROM (%s) m", set->key_type_name, segment_condition_select(set, bound, shop)),
+						expected, work->context);
+	segment_name_rows("expected_members", desc, expected);
+	run(work, set->owner,
+		psprintf("SELECT coalesce(m.customer_id, e.customer_id), 'group ' || %1$s,"
+				 " CASE WHEN m.customer_id IS NULL THEN 'out' ELSE 'in' END,"
+				 " CASE WHEN e.customer_id IS NULL THEN 'out' ELSE 'in' END"
+				 " FROM (SELECT m.customer_id FROM segment.members m WHERE m.group_code = %1$s) m"
+				 " FULL JOIN expected_members e ON e.customer_id = m.customer_id"
+				 " WHERE m.customer_id IS NULL OR e.customer_id IS NULL", quote_literal_cstr(code)), work->differences);
+	forget_rows("expected_members", expected);
+}
+
+/* A group whose condition does not bind is judged by nobody: status() tells. */
+static bool
+is_bound(const Ruleset *ruleset, const char *code)
+{
+	for (int i = 0; i < ruleset->groups->ngroups; i++)
+	{
+		if (strcmp(ruleset->groups->groups[i]->code, code) == 0)
+			return ruleset->groups->groups[i]->root != NULL && ruleset->groups->groups[i]->active;
+	}
+	return false;
+}
+
+static void
+verify_groups(Recomputation *work)
+{
+	Rules	   *rules = segment_rules(work->set, GetActiveSnapshot());
+	Shop		shop = segment_rules_shop(rules, segment_judging_instant(GetActiveSnapshot()));
+	SPITupleTable *table;
+	uint64		n;
+
+	run(work, work->set->owner, "SELECT g.code, g.condition FROM segment.groups g WHERE g.kind = 'automatic' ORDER BY g.code", NULL);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		char	   *code = SPI_getvalue(table->vals[i], table->tupdesc, 1);
+		Datum		condition = SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (is_bound(&rules->ruleset, code))
+			verify_group(work, code, DatumGetConditionP(condition), &shop);
+	}
+	SPI_freetuptable(table);
+}
 
 /* segment.verify() */
 Datum
@@ -1679,6 +1745,7 @@ segment_verify(PG_FUNCTION_ARGS)
 	compute(&work);
 	run(&work, set->owner, verify_facts_sql, differences);
 	run(&work, set->owner, verify_tiers_sql, differences);
+	verify_groups(&work);
 	forget_rows("computed", work.computed);
 	segment_sources_release();
 	SPI_finish();

@@ -7,11 +7,11 @@
 
 #include "catalog/pg_type.h"
 #include "configuration.h"
+#include "judge.h"
 #include "miscadmin.h"
 #include "rule.h"
 #include "ruleset.h"
 #include "saved_plan.h"
-#include "standing.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -160,12 +160,14 @@ segment_rules_apply(SourceSet *set, const char *source_key)
 		segment_resume(&caller);
 		return 0;
 	}
-	ruleset = segment_ruleset(set->owner);
+	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
 	if (ruleset->valid)
 	{
 		if (OidIsValid(set->facts))
-			moved = segment_judge_all(set, NULL, false, CAUSE_RULE, source_key ? "rule_changes" : NULL, NULL, NULL);
+			moved = segment_judge_all(set, NULL, false, CAUSE_RULE, source_key ? "rule_changes" : NULL,
+									  source_key, NULL, NULL);
 		segment_execute("DELETE FROM segment.former_tiers");
+		segment_execute("DELETE FROM segment.former_groups");
 	}
 	guard_moves(moved, source_key);
 	segment_resume(&caller);

@@ -1,6 +1,6 @@
 /*
  * ruleset.c
- *		Ladders and tiers compiled, the same for every session.
+ *		Ladders and groups compiled, the same for every session.
  *
  * Whoever judges holds ROW EXCLUSIVE on segment.facts, whoever changes rules
  * SHARE ROW EXCLUSIVE, so the version read with the latest snapshot after that
@@ -15,6 +15,8 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "configuration.h"
+#include "miscadmin.h"
+#include "catalog/pg_type.h"
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "utils/builtins.h"
@@ -24,7 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-static Ruleset *compiled = NULL;
+static Rules *compiled = NULL;
 static MemoryContext compiled_context = NULL;
 
 /* A private copy in the current context of a numeric column of the current row. */
@@ -52,23 +54,36 @@ row_bool(HeapTuple row, int column)
 	return DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, column, &isnull));
 }
 
-/* The only row's version as a snapshot shows it. */
-static int64
-ruleset_version(Relation relation, Snapshot snapshot)
+/* The only row of segment.ruleset. */
+typedef struct RulesetRow
 {
+	int64		version;
+	TimestampTz ticked;			/* the last tick, DT_NOBEGIN for none */
+} RulesetRow;
+
+static RulesetRow
+read_row(Snapshot snapshot)
+{
+	Oid			relid = get_relname_relid("ruleset", get_namespace_oid("segment", false));
+	Relation	relation = table_open(relid, AccessShareLock);
 	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	int64		version = 0;
+	RulesetRow	row = {0, DT_NOBEGIN};
 
 	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
+		Datum		ticked;
 
-		version = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+		row.version = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+		ticked = slot_getattr(slot, 2, &isnull);
+		if (!isnull)
+			row.ticked = DatumGetTimestampTz(ticked);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
-	return version;
+	table_close(relation, AccessShareLock);
+	return row;
 }
 
 /* Take one ladder's tiers from the rows of a query over all of them. */
@@ -115,17 +130,14 @@ read_tiers(Ruleset *ruleset)
 		ruleset->ladders[i].former = take_tiers(&ruleset->ladders[i], &ruleset->ladders[i].nformer);
 }
 
-/* Compile all ladders into the current context.  Must run inside SPI, as owner. */
-static Ruleset *
-compile(int64 version)
+static void
+read_ladders(Ruleset *ruleset)
 {
-	Ruleset    *ruleset = palloc0(sizeof(Ruleset));
 	Numeric		money_unit;
 	StringInfoData what,
 				detail,
 				hint;
 
-	ruleset->version = version;
 	money_unit = DatumGetNumeric(DirectFunctionCall3(numeric_in,
 													 CStringGetDatum(segment_setting("money_unit")),
 													 ObjectIdGetDatum(InvalidOid),
@@ -153,61 +165,333 @@ compile(int64 version)
 	initStringInfo(&detail);
 	initStringInfo(&hint);
 	ruleset->valid = segment_ruleset_fault(ruleset, &what, &detail, &hint) == NULL;
-	return ruleset;
+}
+
+static void find_touches(Rules *rules);
+
+static void
+read_groups(Rules *rules)
+{
+	Ruleset    *ruleset = &rules->ruleset;
+
+	segment_execute_latest("SELECT g.id, g.code FROM segment.former_groups g");
+	ruleset->nformer = (int) SPI_processed;
+	ruleset->former = palloc0(sizeof(FormerGroup) * Max(ruleset->nformer, 1));
+	for (int i = 0; i < ruleset->nformer; i++)
+	{
+		ruleset->former[i].id = row_int(SPI_tuptable->vals[i], 1);
+		ruleset->former[i].code = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+	}
+	if (segment_customers_source(rules->set) != NULL)
+		ruleset->groups = segment_bind_groups(rules->set, NULL, NULL);
+	else
+		ruleset->groups = palloc0(sizeof(Bound));
+	find_touches(rules);
+}
+
+/* Compile all rules into the current context.  Must run inside SPI, as owner. */
+static Rules *
+compile(SourceSet *set, int64 version)
+{
+	Rules	   *rules = palloc0(sizeof(Rules));
+
+	rules->ruleset.version = version;
+	rules->set = set;
+	rules->generation = set->generation;
+	read_ladders(&rules->ruleset);
+	read_groups(rules);
+	if (rules->ruleset.groups->ngroups > 0)
+		segment_shop_at(&rules->shop, GetCurrentTransactionStartTimestamp());
+	return rules;
+}
+
+/* Forget what was compiled, and the plans that go with it. */
+static void
+forget_compiled(void)
+{
+	if (compiled == NULL)
+		return;
+	for (int i = 0; i < lengthof(compiled->concerned); i++)
+	{
+		if (compiled->concerned[i] != NULL && compiled->concerned[i]->reads)
+			segment_figures_close(&compiled->concerned[i]->reader);
+	}
+	if (compiled->replay.bound != NULL)
+		segment_figures_close(&compiled->replay);
+	compiled = NULL;
+	MemoryContextDelete(compiled_context);
+	compiled_context = NULL;
+}
+
+static void
+compile_anew(SourceSet *set, int64 version, Snapshot snapshot)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "segment ruleset",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext before;
+	Rules	   *fresh;
+	Identity	caller;
+
+	segment_become(set->owner, &caller);
+	before = MemoryContextSwitchTo(context);
+	segment_pin_snapshot(snapshot);
+	PG_TRY();
+	{
+		fresh = compile(set, version);
+	}
+	PG_CATCH();
+	{
+		segment_pin_snapshot(InvalidSnapshot);
+		MemoryContextDelete(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	segment_pin_snapshot(InvalidSnapshot);
+	MemoryContextSwitchTo(before);
+	segment_resume(&caller);
+
+	forget_compiled();
+	compiled_context = context;
+	compiled = fresh;
 }
 
 /*
- * The ruleset in force, valid until the next call.  The caller is inside SPI
- * and has written segment.facts, whose lock keeps rule changes out (see above);
- * owner is who owns our tables.  Raises 40001 where the transaction's own
- * snapshot is older than the rules: its view of the standings may be older too.
+ * The rules in force, valid until the next call.  Whoever writes passes
+ * InvalidSnapshot, is inside SPI and holds ROW EXCLUSIVE on segment.facts, whose
+ * lock keeps rule changes out (see above); 40001 is raised where the
+ * transaction's own snapshot is older than the rules: its view of the standings
+ * may be older too.  Whoever only reads passes the snapshot that it reads with.
  */
-const Ruleset *
-segment_ruleset(Oid owner)
+Rules *
+segment_rules(SourceSet *set, Snapshot snapshot)
 {
-	Oid			relid = get_relname_relid("ruleset", get_namespace_oid("segment", false));
-	Relation	relation = table_open(relid, AccessShareLock);
-	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
-	int64		version = ruleset_version(relation, latest);
+	int64		version;
 
-	UnregisterSnapshot(latest);
-	if (IsolationUsesXactSnapshot() &&
-		ruleset_version(relation, GetTransactionSnapshot()) != version)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to a concurrent change of ladders or tiers"),
-				 errhint("The transaction might succeed if retried.")));
-	table_close(relation, AccessShareLock);
-
-	if (compiled == NULL || compiled->version != version)
+	if (snapshot != InvalidSnapshot)
+		version = read_row(snapshot).version;
+	else
 	{
-		MemoryContext context = AllocSetContextCreate(TopMemoryContext, "segment ruleset",
-													  ALLOCSET_SMALL_SIZES);
-		MemoryContext before;
-		Ruleset    *fresh;
-		Identity	caller;
+		Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
 
-		segment_become(owner, &caller);
-		before = MemoryContextSwitchTo(context);
-		PG_TRY();
-		{
-			fresh = compile(version);
-		}
-		PG_CATCH();
-		{
-			MemoryContextDelete(context);
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(before);
-		segment_resume(&caller);
-
-		if (compiled_context)
-			MemoryContextDelete(compiled_context);
-		compiled_context = context;
-		compiled = fresh;
+		version = read_row(latest).version;
+		UnregisterSnapshot(latest);
+		if (IsolationUsesXactSnapshot() && read_row(GetTransactionSnapshot()).version != version)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to a concurrent change of groups, ladders or tiers"),
+					 errhint("The transaction might succeed if retried.")));
 	}
+	if (compiled == NULL || compiled->ruleset.version != version ||
+		compiled->set != set || compiled->generation != set->generation)
+		compile_anew(set, version, snapshot);
 	return compiled;
+}
+
+/*
+ * The instant at which customers are judged: what stands for now, or the last
+ * tick where that is later, so that nobody is judged at an earlier instant than
+ * others were before.
+ */
+TimestampTz
+segment_judging_instant(Snapshot snapshot)
+{
+	TimestampTz ticked;
+
+	if (snapshot != InvalidSnapshot)
+		ticked = read_row(snapshot).ticked;
+	else
+	{
+		Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+
+		ticked = read_row(latest).ticked;
+		UnregisterSnapshot(latest);
+	}
+	return Max(ticked, segment_now());
+}
+
+/* Write down that a tick has come as far as an instant. */
+void
+segment_ticked(TimestampTz at)
+{
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(at);
+
+	segment_execute_with("UPDATE segment.ruleset SET ticked = $1 WHERE ticked IS NULL OR ticked < $1",
+						 1, &type, &value, NULL, false, NULL, NULL);
+}
+
+/* The shop at an instant. */
+Shop
+segment_rules_shop(const Rules *rules, TimestampTz at)
+{
+	Shop		shop = rules->shop;
+
+	shop.at = at;
+	if (shop.zone == NULL || !segment_day_of_instant(at, shop.zone, &shop.today))
+		shop.today = 0;			/* without groups nobody asks */
+	return shop;
+}
+
+/*
+ * What changes whom.
+ */
+
+/* The kind of thing that rows of a role are about. */
+int
+segment_role_touches(SourceRole role)
+{
+	switch (role)
+	{
+		case ROLE_CUSTOMERS:
+			return TOUCHES_PROFILE;
+		case ROLE_POINTS:
+			return TOUCHES_POINTS;
+		case ROLE_OFFERS:
+			return TOUCHES_OFFERS;
+		case ROLE_TAGS:
+			return TOUCHES_TAGS;
+		default:
+			return TOUCHES_PURCHASES;
+	}
+}
+
+static int
+figure_touches(const BoundFigure *figure)
+{
+	switch (figure->word->id)
+	{
+		case WORD_TAGS:
+			return TOUCHES_PROFILE | TOUCHES_TAGS;
+		case WORD_POINTS:
+		case WORD_POINTS_EXPIRING:
+			return TOUCHES_PROFILE | TOUCHES_POINTS;
+		case WORD_TIER:
+			return figure->base ? figure_touches(figure->base) : 0;
+		case WORD_GROUPS:
+			return 0;			/* what those are touched by is added to them */
+		case WORD_CUSTOM:
+		case WORD_GIVEN_NAME:
+		case WORD_EMAIL_DOMAIN:
+			return TOUCHES_PROFILE;
+		default:
+			break;
+	}
+	if (figure->word->column != NULL)
+		return TOUCHES_PROFILE;
+	switch (figure->event)
+	{
+		case NARROW_OFFERS:
+			return TOUCHES_OFFERS;
+		case NARROW_POINTS:
+			return TOUCHES_POINTS;
+		default:
+			return TOUCHES_PURCHASES | (figure->word->id == WORD_AGE ? TOUCHES_PROFILE : 0);
+	}
+}
+
+/* Figures that a condition reads, into slots by number. */
+static void
+collect_slots(const BoundNode *node, bool *slots)
+{
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		collect_slots(lfirst(cell), slots);
+	if (node->figure != NULL)
+		slots[node->figure->slot] = true;
+	if (node->other != NULL)
+		slots[node->other->slot] = true;
+}
+
+/* With those that others are derived from. */
+static bool *
+slots_of(const Bound *bound, const BoundNode *root)
+{
+	bool	   *slots = palloc0(sizeof(bool) * Max(bound->nfigures, 1));
+
+	collect_slots(root, slots);
+	for (int i = 0; i < bound->nfigures; i++)
+	{
+		if (slots[i] && bound->figures[i]->base != NULL)
+			slots[bound->figures[i]->base->slot] = true;
+	}
+	return slots;
+}
+
+/* A group is touched by what its figures are touched by, and by what touches the groups that it names. */
+static void
+find_touches(Rules *rules)
+{
+	const Bound *bound = rules->ruleset.groups;
+
+	rules->touched_by = palloc0(sizeof(int) * Max(bound->ngroups, 1));
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		bool	   *slots;
+
+		if (bound->groups[i]->root == NULL)
+			continue;
+		slots = slots_of(bound, bound->groups[i]->root);
+		for (int j = 0; j < bound->nfigures; j++)
+		{
+			if (!slots[j])
+				continue;
+			rules->touched_by[i] |= figure_touches(bound->figures[j]);
+			/* groups that may be named come before */
+			for (int k = 0; bound->figures[j]->word->id == WORD_GROUPS && k < i; k++)
+				rules->touched_by[i] |= rules->touched_by[k];
+		}
+	}
+}
+
+/* The groups that rows of these kinds can change, with the figures to be read for them. */
+Concerned *
+segment_concerned(Rules *rules, int touched)
+{
+	const Bound *bound = rules->ruleset.groups;
+	Concerned  *concerned = rules->concerned[touched];
+	MemoryContext before;
+	Facts		facts = {0};
+
+	if (concerned != NULL)
+		return concerned;
+	before = MemoryContextSwitchTo(compiled_context);
+	facts.amount_ordered = facts.amount_returned = facts.items_bought = facts.items_returned = int64_to_numeric(0);
+	concerned = palloc0(sizeof(Concerned));
+	concerned->wanted = palloc0(sizeof(bool) * Max(bound->ngroups, 1));
+	concerned->slots = palloc0(sizeof(bool) * Max(bound->nfigures, 1));
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		const BoundGroup *group = bound->groups[i];
+		bool	   *slots;
+
+		/* one that does not bind is judged by nobody, an inactive one is nobody's */
+		if (group->fixed || (group->root == NULL && group->active))
+			continue;
+		if (touched != TOUCHES_ALL && (!group->active || !(rules->touched_by[i] & touched)))
+			continue;
+		concerned->wanted[i] = true;
+		concerned->n++;
+		if (group->root == NULL)
+			continue;
+		slots = slots_of(bound, group->root);
+		for (int j = 0; j < bound->nfigures; j++)
+		{
+			FigureValue ignored;
+
+			if (!slots[j] || bound->figures[j]->word->id == WORD_GROUPS || bound->figures[j]->word->id == WORD_TIER ||
+				segment_figure_from_facts(bound->figures[j], &facts, &rules->shop, &ignored))
+				continue;
+			concerned->slots[j] = true;
+			concerned->reads = true;
+		}
+	}
+	if (concerned->reads)
+		segment_figures_open(&concerned->reader, rules->set, bound, concerned->slots);
+	MemoryContextSwitchTo(before);
+	rules->concerned[touched] = concerned;
+	return concerned;
 }
 
 /*

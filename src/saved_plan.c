@@ -172,6 +172,19 @@ segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls)
 	return SPI_processed;
 }
 
+/* Run a query under a snapshot as it is: nothing that it does not show, nothing written. */
+uint64
+segment_fetch_as_of(SPIPlanPtr plan, Datum *values, const char *nulls, Snapshot snapshot)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot, true, false, 0);
+
+	MemoryContextSwitchTo(context);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
 /*
  * Run a statement that writes, under the transaction's own snapshot, so that a
  * row changed since then raises 40001 where the isolation level says so.
@@ -237,14 +250,57 @@ segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 }
 
 /*
+ * Run a query over a merchant's tables that calls functions of ours: names are
+ * looked up as our owner, because the merchant need have no right on our
+ * schema, and everything is planned and run as the merchant.
+ */
+void
+segment_execute_for(Oid owner, Oid merchant, const char *sql, Tuplestorestate *into, MemoryContext into_context)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SPIExecuteOptions options;
+	SPIPlanPtr	plan;
+	Identity	caller;
+	int			rc;
+
+	segment_become(owner, &caller);
+	plan = SPI_prepare(sql, 0, NULL);
+	segment_resume(&caller);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	memset(&options, 0, sizeof(options));
+	options.read_only = true;
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, into, into_context, true, NULL, NULL);
+	segment_become_merchant(merchant, NULL, &caller);
+	rc = SPI_execute_plan_extended(plan, &options);
+	segment_resume(&caller);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	SPI_freeplan(plan);
+	MemoryContextSwitchTo(context);
+}
+
+/* what segment_execute_latest() reads instead, where somebody wants an earlier state of ours */
+static Snapshot pinned = InvalidSnapshot;
+
+/* From now on; InvalidSnapshot ends it.  The caller does so also when something raises. */
+void
+segment_pin_snapshot(Snapshot snapshot)
+{
+	pinned = snapshot;
+}
+
+/*
  * Run a query once that reads what has been committed by now, whatever the
  * transaction's own snapshot shows.
  */
 uint64
 segment_execute_latest(const char *sql)
 {
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
+	if (pinned == InvalidSnapshot)
+		CommandCounterIncrement();
+	PushActiveSnapshot(pinned != InvalidSnapshot ? pinned : GetLatestSnapshot());
 	(void) segment_execute_with(sql, 0, NULL, NULL, NULL, true, NULL, NULL);
 	PopActiveSnapshot();
 	return SPI_processed;

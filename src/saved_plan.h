@@ -27,13 +27,17 @@ extern SPIPlanPtr segment_merchant_plan(SPIPlanPtr *kept, const char *sql,
 extern SPIPlanPtr segment_plan(SPIPlanPtr *kept, const char *sql,
 							   int nargs, const Oid *argtypes);
 extern uint64 segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls);
+extern uint64 segment_fetch_as_of(SPIPlanPtr plan, Datum *values, const char *nulls, Snapshot snapshot);
 extern uint64 segment_write(SPIPlanPtr plan, Datum *values, const char *nulls);
 extern uint64 segment_execute(const char *sql);
 extern uint64 segment_execute_with(const char *sql, int nargs, const Oid *argtypes,
 								   Datum *values, const char *nulls,
 								   bool read_only, Tuplestorestate *into,
 								   MemoryContext into_context);
+extern void segment_execute_for(Oid owner, Oid merchant, const char *sql,
+								Tuplestorestate *into, MemoryContext into_context);
 extern uint64 segment_fetch_next(Portal portal, long count);
+extern void segment_pin_snapshot(Snapshot snapshot);
 extern uint64 segment_execute_latest(const char *sql);
 extern void segment_name_rows(const char *name, TupleDesc tupdesc,
 							  Tuplestorestate *rows);

@@ -95,6 +95,10 @@ typedef enum Cause
 	CAUSE_EDIT,
 	CAUSE_RETURN,
 	CAUSE_PROFILE,
+	CAUSE_TAG,
+	CAUSE_POINTS,
+	CAUSE_OFFERS,
+	CAUSE_TIME,
 	CAUSE_RULE,
 	CAUSE_ATTACH,
 	CAUSE_RECALCULATION
@@ -127,11 +131,13 @@ typedef struct Facts
 	Numeric		amount_returned;
 	Numeric		items_bought;
 	Numeric		items_returned;
+	TimestampTz due;			/* when the standing may next change by time alone, DT_NOEND where NULL */
 } Facts;
 
 /* segment.c: server settings */
 extern bool segment_abort_on_error;
 extern int	segment_lock_timeout;
+extern TimestampTz segment_now(void);
 extern int	segment_confirm_moves;
 
 #endif							/* SEGMENT_H */

@@ -120,30 +120,13 @@ segment_is_lines(SourceRole role)
 }
 
 /*
- * Whether something is kept of the rows: then triggers follow them, and what is
- * kept may be stale.  Rows of the other roles are only mapped, and read when
- * somebody asks.
+ * Whether rows add up to figures that segment.facts keeps.  Of the other roles
+ * nothing is kept: whom their rows concern is judged again.
  */
 bool
-segment_is_followed(SourceRole role)
+segment_is_counted(SourceRole role)
 {
 	return role != ROLE_POINTS && role != ROLE_OFFERS && role != ROLE_TAGS;
-}
-
-/* An SQL literal: the array of the names of roles that are followed. */
-char *
-segment_followed_roles(void)
-{
-	StringInfoData literal;
-
-	initStringInfo(&literal);
-	for (int i = 0; i < lengthof(role_names); i++)
-	{
-		if (segment_is_followed((SourceRole) i))
-			appendStringInfo(&literal, "%s%s", literal.len ? "," : "'{", role_names[i]);
-	}
-	appendStringInfoString(&literal, "}'");
-	return literal.data;
 }
 
 /* The column of a source's view that holds a field. */
@@ -310,7 +293,18 @@ column_name(Oid relid, AttrNumber attno)
 	return unconstify(char *, quote_identifier(get_attname(relid, attno, false)));
 }
 
-/* Keys of the source's rows that look up any element of an array. */
+/* What is wanted of rows that look something up: their keys, or whom they concern. */
+static char *
+looking_up_sql(Source *source)
+{
+	if (segment_is_counted(source->role))
+		return psprintf("%st.%s", source->grouped ? "DISTINCT " : "",
+						column_name(source->relid, source->fields[segment_ledger_field(source)].attno));
+	return psprintf("DISTINCT %s", deparse_expression((Node *) source->fields[FIELD_CUSTOMER].expr,
+													  deparse_context_for("t", source->relid), true, false));
+}
+
+/* The source's rows that look up any element of an array. */
 static char *
 rows_sql(Source *source, Link *link, const char *array)
 {
@@ -321,10 +315,8 @@ rows_sql(Source *source, Link *link, const char *array)
 								 qualified_name(link->via->relid),
 								 column_name(link->via->relid, link->via_attno),
 								 operator_clause(link->equality), array));
-	return psprintf("SELECT %st.%s FROM %s t WHERE (%s) %s ANY (%s)",
-					source->grouped ? "DISTINCT " : "",
-					column_name(source->relid, source->fields[segment_ledger_field(source)].attno),
-					qualified_name(source->relid), link->outer_sql,
+	return psprintf("SELECT %s FROM %s t WHERE (%s) %s ANY (%s)",
+					looking_up_sql(source), qualified_name(source->relid), link->outer_sql,
 					operator_clause(link->equality), array);
 }
 
@@ -358,7 +350,8 @@ value_texts_sql(Link *link)
 static void
 make_traceable(Link *link, Source *source)
 {
-	if (source->fields[segment_ledger_field(source)].attno == 0 || !OidIsValid(link->equality) ||
+	if ((segment_is_counted(source->role) && source->fields[segment_ledger_field(source)].attno == 0) ||
+		!OidIsValid(link->equality) ||
 		!OidIsValid(get_commutator(link->equality)))
 		return;
 	link->traceable = true;
@@ -604,6 +597,17 @@ old_customers_sql(SourceSet *set, Source *source)
 									  format_type_be_qualified(OidIsValid(parent_key) ? parent_key : TEXTOID)));
 }
 
+/* Columns of a table that a query reads, offset by FirstLowInvalidHeapAttributeNumber. */
+static Bitmapset *
+selected_columns(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return getRTEPermissionInfo(query->rteperminfos, rte)->selectedCols;
+#else
+	return rte->selectedCols;
+#endif
+}
+
 /*
  * Take the mapping apart: expressions of the fields, and what they read.  False
  * where the view is gone: it is being detached, and will be read without.
@@ -639,7 +643,10 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 
 		i++;
 		if (rte->rtekind == RTE_RELATION && rte->relid == source->relid)
+		{
 			table_rti = i;
+			source->reads = bms_copy(selected_columns(mapping, rte));
+		}
 	}
 	if (table_rti != 1)
 		ChangeVarNodes((Node *) mapping->targetList, table_rti, 1, 0);
@@ -954,17 +961,13 @@ load(Oid attachments)
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
 	set->sources = palloc0(sizeof(Source) * Max(nrows, 1));
-	set->mapped = palloc0(sizeof(Source) * Max(nrows, 1));
 	for (uint64 i = 0; i < nrows; i++)
 	{
 		Source		source = {0};
 
 		if (!read_source(set, &source, rows->vals[i], rows->tupdesc, namespace))
 			continue;
-		if (segment_is_followed(source.role))
-			set->sources[set->nsources++] = source;
-		else
-			set->mapped[set->nmapped++] = source;
+		set->sources[set->nsources++] = source;
 	}
 	find_counters_of_items(set);
 	AtEOXact_GUC(true, level);
@@ -999,7 +1002,6 @@ free_set(SourceSet *set)
 {
 	free_plans(set->plans, SET_PLANS);
 	free_source_plans(set->sources, set->nsources);
-	free_source_plans(set->mapped, set->nmapped);
 	MemoryContextDelete(set->context);
 }
 
@@ -1137,16 +1139,6 @@ segment_source_column(const Source *source, const char *name)
 	return NULL;
 }
 
-/* Sources one after the other, those that are followed first; NULL after the last. */
-Source *
-segment_every_source(SourceSet *set, int i)
-{
-	if (i < set->nsources)
-		return &set->sources[i];
-	return i - set->nsources < set->nmapped ? &set->mapped[i - set->nsources] : NULL;
-}
-
-/* Any source, followed or only mapped. */
 Source *
 segment_source_by_id(SourceSet *set, int id)
 {
@@ -1154,11 +1146,6 @@ segment_source_by_id(SourceSet *set, int id)
 	{
 		if (set->sources[i].id == id)
 			return &set->sources[i];
-	}
-	for (int i = 0; i < set->nmapped; i++)
-	{
-		if (set->mapped[i].id == id)
-			return &set->mapped[i];
 	}
 	return NULL;
 }

@@ -51,7 +51,7 @@ typedef struct Link
 	Oid			equality;		/* operator (source's side, column) */
 	struct Link *via;			/* looked up by a column of another watched table instead */
 	AttrNumber	via_attno;
-	char	   *rows_sql;		/* keys of the rows that look up any of $1 */
+	char	   *rows_sql;		/* keys of the rows that look up any of $1, or whose they are: see segment_is_counted() */
 	char	   *values_sql;		/* array of what a row "t" looks up */
 	SPIPlanPtr	rows_plan;
 } Link;
@@ -87,6 +87,9 @@ typedef enum SetPlan
 	PLAN_FACTS_EXISTENCE,
 	PLAN_FACTS_PRUNE,
 	PLAN_FACTS_DATES,
+	PLAN_FACTS_DUE,
+	PLAN_FACTS_READ,
+	PLAN_FACTS_WAKE,
 	PLAN_LEFT_OUT_ADD,
 	PLAN_LEFT_OUT_PRUNE,
 	PLAN_LEFT_OUT_FORGET,
@@ -117,6 +120,7 @@ typedef struct Source
 	FieldMapping fields[FIELD_COUNT];
 	int			ncolumns;
 	SourceColumn *columns;		/* all that is mapped */
+	Bitmapset  *reads;			/* columns of the table that are mapped, offset as everywhere */
 	bool		linked;			/* its rows' meaning depends on other tables */
 	bool		grouped;		/* lines without a key: what counts is their sum per parent */
 	bool		key_may_repeat; /* partitioned: its key is unique within a partition only */
@@ -147,11 +151,9 @@ typedef struct SourceSet
 	Datum	   *anonymous;
 	char	   *anonymous_sql;	/* literal of the array of anonymous keys */
 	bool		is_here;		/* the state belongs to this database: see segment.epoch */
-	int			newest;			/* greatest id of a source that is followed */
+	int			newest;			/* greatest id of a source */
 	int			nsources;
-	Source	   *sources;		/* those that are followed, in order of their ids */
-	int			nmapped;
-	Source	   *mapped;			/* those that are not: see segment_is_followed() */
+	Source	   *sources;		/* in order of their ids */
 	SPIPlanPtr	plans[SET_PLANS];
 } SourceSet;
 
@@ -165,11 +167,9 @@ extern const char *segment_role_name(SourceRole role);
 extern const char *segment_role_names(void);
 extern bool segment_role_by_name(const char *name, SourceRole *role);
 extern bool segment_is_lines(SourceRole role);
-extern bool segment_is_followed(SourceRole role);
-extern char *segment_followed_roles(void);
+extern bool segment_is_counted(SourceRole role);
 extern const char *segment_field_column(SourceRole role, SourceField field);
 extern SourceField segment_ledger_field(const Source *source);
-extern Source *segment_every_source(SourceSet *set, int i);
 extern const SourceColumn *segment_source_column(const Source *source, const char *name);
 extern Source *segment_source_by_id(SourceSet *set, int id);
 extern Source *segment_customers_source(SourceSet *set);
