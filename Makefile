@@ -89,7 +89,8 @@ REGRESS = \
 	phones \
 	regions \
 	shop_days \
-	points_balance
+	points_balance \
+	explain
 
 ISOLATION = \
 	concurrent_orders \

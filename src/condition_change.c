@@ -35,7 +35,8 @@ typedef struct LoneClause
 {
 	BoundNode	node;
 	BoundFigure figure;
-	FigureValue value;
+	BoundFigure other;			/* where it is compared with one */
+	FigureValue values[2];		/* of the two */
 	DateADT		day;			/* of a date */
 	const Shop *shop;
 	bool		decidable;		/* the value is known well enough to be judged */
@@ -69,6 +70,12 @@ set_apart(LoneClause *lone, const BoundNode *clause, const Shop *shop)
 	}
 	lone->figure.slot = 0;
 	lone->node.figure = &lone->figure;
+	if (clause->other != NULL)
+	{
+		lone->other = *clause->other;
+		lone->other.slot = 1;
+		lone->node.other = &lone->other;
+	}
 	lone->shop = shop;
 	lone->decidable = true;
 }
@@ -79,7 +86,7 @@ holds_on(const LoneClause *lone, DateADT today)
 	Shop		then = *lone->shop;
 
 	then.today = today;
-	return segment_condition_holds(&lone->node, &lone->value, &then);
+	return segment_condition_holds(&lone->node, lone->values, &then);
 }
 
 /* The earlier of two days, of which the new one counts only after a day. */
@@ -352,7 +359,7 @@ segment_date_clause_change(const BoundNode *clause, DateADT day, const Shop *sho
 
 	set_apart(&lone, clause, shop);
 	lone.figure.instant = lone.node.instant = false;
-	lone.value.date = lone.day = day;
+	lone.values[0].date = lone.day = day;
 	lone.decidable = !has_value_of(clause, CONDITION_DATETIME);	/* the day alone does not tell */
 	return change_of_date(&lone);
 }
@@ -369,7 +376,7 @@ date_figure_change(const BoundNode *clause, const FigureValue *value, const Shop
 	if (!clause->figure->instant || !has_value_of(clause, CONDITION_DATETIME))
 		return segment_date_clause_change(clause, day, shop);
 	set_apart(&lone, clause, shop);
-	lone.value = *value;
+	lone.values[0] = *value;
 	lone.day = day;
 	return change_of_date(&lone);
 }
@@ -429,28 +436,56 @@ whole_number(Numeric number)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number)));
 }
 
+static Numeric
+read_number(const char *text)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* The numbers with which a clause compares its figure, or the one that moves with the one that does not. */
+static List *
+compared_with(const BoundNode *clause, const FigureValue *figures, const BoundFigure *moving)
+{
+	List	   *numbers = NIL;
+	ListCell   *cell;
+
+	if (clause->other != NULL)
+	{
+		Numeric		number = figures[moving == clause->other ? clause->figure->slot : clause->other->slot].number;
+
+		if (clause->factor != NULL)
+			number = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(read_number(clause->factor)),
+														 NumericGetDatum(number)));
+		return list_make1(number);
+	}
+	foreach(cell, clause->values)
+		numbers = lappend(numbers, read_number(((BoundValue *) lfirst(cell))->text));
+	return numbers;
+}
+
 /*
- * The next number above the figure's for which a clause has another verdict,
- * NO_NUMBER where there is none.  That can only be the first that is not below a value of
- * the clause, or the first above one.
+ * The next number above the moving figure's for which a clause has another
+ * verdict, NO_NUMBER where there is none.  That can only be the first that is
+ * not below what it is compared with, or the first above.
  */
 static int64
-next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
+next_number(const BoundNode *clause, const FigureValue *figures, const BoundFigure *moving, const Shop *shop)
 {
 	LoneClause	lone;
-	int64		now = whole_number(value->number);
+	int64		now = whole_number(figures[moving->slot].number);
 	int64		next = NO_NUMBER;
 	bool		holds;
 	ListCell   *cell;
 
 	set_apart(&lone, clause, shop);
-	lone.value = *value;
+	lone.values[0] = figures[clause->figure->slot];
+	if (clause->other != NULL)
+		lone.values[1] = figures[clause->other->slot];
 	holds = holds_on(&lone, shop->today);
-	foreach(cell, clause->values)
+	foreach(cell, compared_with(clause, figures, moving))
 	{
-		Numeric		number = DatumGetNumeric(DirectFunctionCall3(numeric_in,
-																 CStringGetDatum(((BoundValue *) lfirst(cell))->text),
-																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		Numeric		number = lfirst(cell);
 		int64		candidates[2];
 
 		if (!number_below(now - 1, number) || number_below(BEYOND_THE_CLOCK, number))
@@ -461,7 +496,7 @@ next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 		{
 			if (candidates[i] <= now || candidates[i] >= next)
 				continue;
-			lone.value.number = int64_to_numeric(candidates[i]);
+			lone.values[moving == clause->other ? 1 : 0].number = int64_to_numeric(candidates[i]);
 			if (holds_on(&lone, shop->today) != holds)
 				next = candidates[i];
 		}
@@ -470,14 +505,14 @@ next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 }
 
 static TimestampTz
-days_since_change(const BoundNode *clause, const FigureValue *value, const Shop *shop)
+days_since_change(const BoundNode *clause, const FigureValue *figures, const BoundFigure *moving, const Shop *shop)
 {
-	int64		next = next_number(clause, value, shop);
+	int64		next = next_number(clause, figures, moving, shop);
 	int64		day;
 
 	if (next == NO_NUMBER)
 		return DT_NOEND;
-	day = shop->today + next - whole_number(value->number);
+	day = shop->today + next - whole_number(figures[moving->slot].number);
 	return day < BEYOND_THE_CLOCK ? begin_of((DateADT) day, shop) : DT_NOEND;
 }
 
@@ -486,9 +521,9 @@ days_since_change(const BoundNode *clause, const FigureValue *value, const Shop 
  * day of the year, or for 29 February a day later than is told here.
  */
 static TimestampTz
-age_change(const BoundNode *clause, const FigureValue *value, TimestampTz next_birthday, const Shop *shop)
+age_change(const BoundNode *clause, const FigureValue *figures, TimestampTz next_birthday, const Shop *shop)
 {
-	int64		next = next_number(clause, value, shop);
+	int64		next = next_number(clause, figures, clause->figure, shop);
 	int64		years;
 	DateADT		birthday;
 	TimestampTz day_before;
@@ -498,7 +533,7 @@ age_change(const BoundNode *clause, const FigureValue *value, TimestampTz next_b
 
 	if (next == NO_NUMBER)
 		return DT_NOEND;
-	years = next - whole_number(value->number) - 1;
+	years = next - whole_number(figures[clause->figure->slot].number) - 1;
 	if (years == 0 || TIMESTAMP_NOT_FINITE(next_birthday) ||
 		!segment_day_of_instant(next_birthday, shop->zone, &birthday))
 		return next_birthday;
@@ -515,6 +550,25 @@ age_change(const BoundNode *clause, const FigureValue *value, TimestampTz next_b
  * Clauses.
  */
 
+/* Two figures: days since an order grow into a number, which may itself move. */
+static TimestampTz
+change_of_two(const BoundNode *clause, const FigureValue *figures, const Shop *shop)
+{
+	const BoundFigure *pair[2] = {clause->figure, clause->other};
+	TimestampTz changes[2];
+
+	for (int i = 0; i < 2; i++)
+		changes[i] = figure_change(pair[i], figures, shop);
+	for (int i = 0; i < 2; i++)
+	{
+		if (pair[i]->word->id == WORD_DAYS_SINCE_LAST_ORDER && pair[1 - i]->word->id != WORD_DAYS_SINCE_LAST_ORDER &&
+			(i == 0 || clause->factor == NULL) && clause->type == VALUE_NUMBER &&
+			!figures[pair[0]->slot].isnull && !figures[pair[1]->slot].isnull)
+			changes[i] = days_since_change(clause, figures, pair[i], shop);
+	}
+	return Min(changes[0], changes[1]);
+}
+
 static TimestampTz
 clause_change(const BoundNode *clause, const FigureValue *figures, const Shop *shop)
 {
@@ -523,16 +577,16 @@ clause_change(const BoundNode *clause, const FigureValue *figures, const Shop *s
 	TimestampTz changes = figure_change(figure, figures, shop);
 
 	if (clause->other != NULL)
-		return Min(changes, figure_change(clause->other, figures, shop));
+		return change_of_two(clause, figures, shop);
 	if (value->isnull || figure->word->id == WORD_TIER)
 		return changes;
 	switch (figure->word->id)
 	{
 		case WORD_AGE:
 			/* known once born, and for ever */
-			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : age_change(clause, value, changes, shop);
+			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : age_change(clause, figures, changes, shop);
 		case WORD_DAYS_SINCE_LAST_ORDER:
-			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : days_since_change(clause, value, shop);
+			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : days_since_change(clause, figures, figure, shop);
 		default:
 			if (clause->type == VALUE_DATE && segment_clause_moves(clause))
 				return Min(changes, begin_of(date_figure_change(clause, value, shop), shop));

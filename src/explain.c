@@ -333,7 +333,7 @@ segment_explain_condition(PG_FUNCTION_ARGS)
 	segment_connect(0);
 	open_explanation(&explanation, PG_GETARG_DATUM(1));
 	explain(&explanation, PG_GETARG_CONDITION_P(0),
-			PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(2));
+			PG_ARGISNULL(2) ? segment_now() : PG_GETARG_TIMESTAMPTZ(2));
 	segment_sources_release();
 	SPI_finish();
 	return (Datum) 0;
@@ -353,7 +353,7 @@ segment_explain(PG_FUNCTION_ARGS)
 	open_explanation(&explanation, PG_GETARG_DATUM(1));
 	condition = segment_group_condition(explanation.set, text_to_cstring(PG_GETARG_TEXT_PP(0)), &active);
 	if (condition != NULL)
-		explain(&explanation, condition, GetCurrentTransactionStartTimestamp());
+		explain(&explanation, condition, segment_now());
 	segment_sources_release();
 	SPI_finish();
 	return (Datum) 0;

@@ -110,7 +110,7 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 	const Condition *its;
 
 	open_inquiry(inquiry);
-	read_shop(&inquiry->shop, PG_ARGISNULL(at) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(at));
+	read_shop(&inquiry->shop, PG_ARGISNULL(at) ? segment_now() : PG_GETARG_TIMESTAMPTZ(at));
 	its = PG_GETARG_CONDITION_P(condition);
 	inquiry->bound = segment_bind(inquiry->set, 1, &its);
 }
@@ -750,7 +750,7 @@ segment_what_if_group(PG_FUNCTION_ARGS)
 	code = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	segment_connect(0);
 	open_inquiry(&inquiry);
-	read_shop(&inquiry.shop, GetCurrentTransactionStartTimestamp());
+	read_shop(&inquiry.shop, segment_now());
 	bind_both(&inquiry, code, PG_GETARG_CONDITION_P(1));
 	inquiry.rows = rows;
 	inquiry.desc = desc;
@@ -767,7 +767,7 @@ shop_of_day(Shop *shop, DateADT day)
 {
 	TimestampTz at;
 
-	read_shop(shop, GetCurrentTransactionStartTimestamp());
+	read_shop(shop, segment_now());
 	if (day < shop->today)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

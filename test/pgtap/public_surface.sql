@@ -35,7 +35,10 @@ SELECT set_eq(
 		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
 		'configure(timezone text, country_code text, currency text, money_unit numeric, max_moves integer)',
 		'detach("table" regclass, role text)',
+		'explain("group" text, customer bigint, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
+		'explain_condition(condition segment.condition, customer bigint, at timestamp with time zone, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
 		'fold(text)',
+		'forecast("group" text, date date)',
 		'load_phone_rules(country_code text)',
 		'load_region_aliases(set_name text)',
 		'phone(number text, rules jsonb)',
@@ -54,6 +57,7 @@ SELECT set_eq(
 		'unaccent(text)',
 		'upgrade()',
 		'verify(OUT customer_id bigint, OUT figure text, OUT stored text, OUT expected text)',
+		'what_if_group(code text, condition segment.condition, OUT customer_id bigint, OUT action text)',
 		'words(text)'
 	],
 	'public functions are these; whatever is added must be listed here and in the reference');
