@@ -32,9 +32,9 @@ OBJS = \
 	src/condition_eval.o \
 	src/condition_change.o \
 	src/condition_sql.o \
+	src/figure.o \
 	src/stale.o \
 	src/row.o \
-	src/figure.o \
 	src/standing.o \
 	src/judge.o \
 	src/recalculate.o \

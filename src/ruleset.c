@@ -494,6 +494,19 @@ segment_concerned(Rules *rules, int touched)
 	return concerned;
 }
 
+/* Reads all figures that segment.facts does not keep, on days that have passed. */
+FigureReader *
+segment_replay_reader(Rules *rules)
+{
+	MemoryContext before = MemoryContextSwitchTo(compiled_context);
+
+	if (rules->replay.bound == NULL)
+		segment_figures_open(&rules->replay, rules->set, rules->ruleset.groups,
+							 segment_concerned(rules, TOUCHES_ALL)->slots);
+	MemoryContextSwitchTo(before);
+	return &rules->replay;
+}
+
 /*
  * Make every session compile anew, once this transaction has committed.  The
  * version comes from a sequence because it must never come again: a session
