@@ -959,7 +959,7 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 	if (node->anniversary && asked->type != VALUE_DATE)
 		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
 				   psprintf("%s is a %s; only a date has an anniversary", asked->what, segment_value_type_name(asked->type)),
-				   "Write anniversary(birth_date).");
+				   asked->figure ? "Write anniversary(birth_date)." : "Write anniversary(date).");
 	if (clause->kind == CONDITION_IS_NULL)
 		return node;
 	if (clause->kind == CONDITION_DURING)
@@ -1123,6 +1123,18 @@ segment_missing_field(SourceSet *set, Narrowing event, const char *field)
 	return NULL;
 }
 
+/* What expires is added up from one day to another, see expiry_window(); other clauses would ask for several spans. */
+static void
+require_span(const ConditionNode *clause, const ConditionNode *field, const char *figure)
+{
+	bool		spans = clause->kind == CONDITION_BETWEEN || clause->kind == CONDITION_DURING ||
+	(clause->kind == CONDITION_COMPARE && clause->detail != CONDITION_NE);
+
+	if (!spans || clause->negated || field->detail == CONDITION_ANNIVERSARY)
+		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("%s() takes one span of days", figure),
+				   "Write =, <, <=, >, >=, BETWEEN or DURING: points_expiring(date <= +30d).");
+}
+
 /* One clause over the fields of an event. */
 static BoundNode *
 bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event_name, Narrowing event)
@@ -1139,14 +1151,16 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 				   "Write OR and NOT around the whole.");
 	segment_condition_child(clause, 0, &figure);
 	field = find_field(event, figure.text);
-	if (figure.nchildren > 0 || figure.detail == CONDITION_ANNIVERSARY)
+	if (figure.nchildren > 0)
 		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("\"%s\" is a field here, not a figure", figure.text),
 				   "A field takes no parentheses: date >= -30d.");
+	if (event == NARROW_EXPIRY)
+		require_span(clause, &figure, event_name);
 	asked.what = name = pnstrdup(figure.text, figure.length);
 	if (field != NULL)
 	{
 		asked.type = field->type;
-		asked.instant = true;
+		asked.instant = event != NARROW_EXPIRY; /* points expire on days */
 		asked.takes_numbers = strcmp(name, "id") == 0 || strcmp(name, "channel") == 0;
 		missing = segment_missing_field(binder->set, event, name);
 		if (missing != NULL)

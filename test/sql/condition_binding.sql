@@ -141,6 +141,16 @@ SELECT segment.preview_count('monthly_average(months = 2.5) > 5');
 SELECT segment.preview_count('monthly_average(date >= -30d) > 5');
 SELECT segment.preview_count('items_returned > 5');
 SELECT segment.preview_count('points_expiring(points > 5) > 5');
+-- one span of days: nothing that leaves some out, no time of day
+SELECT segment.preview_count('points_expiring(date != today) > 5');
+SELECT segment.preview_count('points_expiring(date IN (today, tomorrow)) > 5');
+SELECT segment.preview_count('points_expiring(date NOT BETWEEN today AND +30d) > 5');
+SELECT segment.preview_count('points_expiring(date NOT DURING this_month) > 5');
+SELECT segment.preview_count('points_expiring(date IS NULL) > 5');
+SELECT segment.preview_count('points_expiring(date IS NOT NULL) > 5');
+SELECT segment.preview_count('points_expiring(date >= today, anniversary(date) = today) > 5');
+SELECT segment.preview_count('points_expiring(date < 2026-12-31T12:00:00) > 5');
+SELECT segment.preview_count('points_expiring > 5 OR points_expiring(date > today, date <= +30d) > 5 OR points_expiring(date DURING next_month) > 5');
 
 -- events
 SELECT segment.preview_count('orders_placed > 5');
@@ -153,7 +163,9 @@ SELECT segment.preview_count('channel = ''pos''');
 SELECT segment.preview_count('branch = ''HN1''');
 SELECT segment.preview_count('orders_placed MATCHES (amount > number_of_orders)');
 SELECT segment.preview_count('orders_placed MATCHES (sum_amount CONTAINS ''5'')');
-SELECT segment.preview_count('orders_placed MATCHES (anniversary(date) = today)');
+SELECT segment.preview_count('orders_placed MATCHES (anniversary(amount) = today)');
+SELECT segment.preview_count('orders_placed MATCHES (anniversary(branch) = today)');
+SELECT segment.preview_count('orders_placed MATCHES (date < today, anniversary(date) BETWEEN -3d AND +3d) OR amount_spent(anniversary(date) NOT DURING this_month) > 5');
 SELECT segment.preview_count('products_purchased MATCHES (id = 7)');
 SELECT segment.preview_count('products_purchased MATCHES (category = ''shoes'')');
 SELECT segment.preview_count('products_purchased MATCHES (tag = ''sale'')');
@@ -162,6 +174,10 @@ SELECT segment.preview_count('products_purchased MATCHES (sum_amount > 5)');
 SELECT segment.preview_count('returns_made MATCHES (sum_quantity > 5)');
 SELECT segment.preview_count('returns_made MATCHES (id = 7)');
 SELECT segment.preview_count('points_earned MATCHES (sum_points > 5, expires > today)');
+
+-- A figure shows as it is written, also one that is derived; sexes show as they are read.
+UPDATE shop.customers SET full_name = 'Nguyễn Văn  ÂN';
+SELECT figures FROM segment.preview('given_name = ''ân'' AND name ENDS WITH ''văn ân'' AND sex = ''male'' AND region IS NOT NULL');
 
 -- periods of a ladder
 SELECT segment.preview_count('last_order_date DURING last_period');
