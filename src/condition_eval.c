@@ -630,13 +630,18 @@ holds(const Evaluation *evaluation, const BoundNode *node)
 	}
 }
 
-/* A figure as conditions see it: derived from what is stored where it is. */
+/* A figure as it is shown: derived from what is stored where it is, a name as it is written. */
 FigureValue
-segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop)
+segment_shown_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop)
 {
 	Evaluation	evaluation = {.figures = figures, .shop = shop};
+	FigureValue value = figures[slot];
 
-	return derived(&evaluation, bound->figures[slot]);
+	if (bound->figures[slot]->word->id != WORD_GIVEN_NAME || value.isnull || value.derived)
+		return derived(&evaluation, bound->figures[slot]);
+	value.text = text_or_null(segment_given_name_as_written(value.text, (int) strlen(value.text), false));
+	value.isnull = value.text == NULL;
+	return value;
 }
 
 /*

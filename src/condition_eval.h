@@ -22,7 +22,7 @@ typedef struct FigureValue
 	char	  **elements;
 } FigureValue;
 
-extern FigureValue segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
+extern FigureValue segment_shown_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
 extern bool segment_condition_holds(const Bound *bound, const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_EVAL_H */

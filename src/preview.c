@@ -395,7 +395,7 @@ note_member(Inquiry *inquiry, Datum key, const FigureValue *figures)
 	for (int i = 0; i < inquiry->bound->nfigures; i++)
 	{
 		BoundFigure *figure = inquiry->bound->figures[i];
-		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
+		FigureValue value = segment_shown_figure(inquiry->bound, figures, i, &inquiry->shop);
 
 		append_json(is_personal(figure) ? &member->personal : &member->figures, inquiry, figure, &value);
 	}
