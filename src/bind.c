@@ -978,6 +978,10 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 			bind_other(binder, clause, asked, node);
 			return node;
 		}
+		if (node->anniversary && value.kind == CONDITION_DATETIME)
+			bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
+					   psprintf("an anniversary is a day of the year and cannot be compared with %s", shown(&value)),
+					   "Write the date alone.");
 		node->values = lappend(node->values, bind_value(binder, clause, asked, &value));
 		if (asked->type == VALUE_TEXT || asked->type == VALUE_LIST)
 			refuse_empty(clause, asked, function, llast(node->values));
@@ -1223,6 +1227,7 @@ bind_matches(Binder *binder, const ConditionNode *clause)
 {
 	ConditionNode event;
 	const Word *word;
+	ValueType	type;
 	List	   *narrow = NIL;
 	List	   *wholes = NIL;
 	char	   *text;
@@ -1232,12 +1237,12 @@ bind_matches(Binder *binder, const ConditionNode *clause)
 
 	segment_condition_child(clause, 0, &event);
 	word = segment_word_find(event.text);
-	if (word == NULL)
-		unknown_name(binder, &event, event.text);
-	refuse_unfed(binder, &event, word);
-	if (word->type != VALUE_EVENT)
-		bind_error(clause, ERRCODE_DATATYPE_MISMATCH, psprintf("%s is a %s, not an event", word->name,
-															   segment_value_type_name(word->type)),
+	if (word != NULL)
+		refuse_unfed(binder, &event, word);
+	type = word != NULL ? word->type : bind_custom(binder, &event)->type;
+	if (type != VALUE_EVENT)
+		bind_error(clause, ERRCODE_DATATYPE_MISMATCH, psprintf("%s is a %s, not an event", event.text,
+															   segment_value_type_name(type)),
 				   "MATCHES is for orders_placed, products_purchased, returns_made, offers_used and points_earned.");
 	initStringInfo(&narrowed);
 	appendStringInfo(&narrowed, "%s(", word->name);

@@ -74,6 +74,8 @@ SELECT segment.preview_count('is_vip IN (TRUE, FALSE)');
 SELECT segment.preview_count('unaccented(tags) CONTAINS ''vip''');
 SELECT segment.preview_count('anniversary(age) = today');
 SELECT segment.preview_count('age MATCHES (date >= -30d)');
+SELECT segment.preview_count('credit_limit MATCHES (date >= -30d)');
+SELECT segment.preview_count('anniversary(member_since) = 2026-02-28T13:00:00');
 
 -- values that are not of this type
 SELECT segment.preview_count('age > ''18''');
