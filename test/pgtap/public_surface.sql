@@ -97,7 +97,7 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures', '_not_read', '_upgrade_due',
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures', '_not_read', '_upgrade_due',
 			'_row_changed', '_unseen', '_day_of')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
@@ -125,7 +125,7 @@ SELECT is_empty(
 	'CREATE EXTENSION inserts no rows that a dump would load again');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
-	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row']::name[],
+	ARRAY['_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row']::name[],
 	'only functions that read settings and rules are SECURITY DEFINER: elsewhere identities are switched in C, one step at a time');
 
 SELECT is_empty(
