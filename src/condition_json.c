@@ -234,7 +234,9 @@ read_value(ConditionReader *reader, JsonbValue *value)
 		case jbvString:
 			if (value->val.string.len == strlen(PLACEHOLDER) && value->val.string.val[0] == PLACEHOLDER[0])
 				refuse(reader, ERRCODE_INVALID_TEXT_REPRESENTATION, "no value is chosen yet", NULL);
-			return segment_condition_word(reader, value->val.string.val, value->val.string.len);
+			/* a string of jsonb has no end of its own */
+			text = pnstrdup(value->val.string.val, value->val.string.len);
+			return segment_condition_word(reader, text, strlen(text));
 		case jbvNumeric:
 			return read_number(reader, value);
 		case jbvBool:
