@@ -6,9 +6,49 @@
 -- Functions and tables of the extension; what attaching made is brought to this
 -- version by segment.upgrade() afterwards.
 
+DROP FUNCTION segment.configure(text, text, text, numeric);
 DROP FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[]);
 DROP FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]);
 DROP FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass);
+
+CREATE OR REPLACE FUNCTION segment._setting(setting text) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(
+		(SELECT s.value FROM segment.settings s WHERE s.name OPERATOR(pg_catalog.=) setting),
+		CASE
+			WHEN setting OPERATOR(pg_catalog.=) 'timezone' THEN 'Asia/Ho_Chi_Minh'
+			WHEN setting OPERATOR(pg_catalog.=) 'country_code' THEN '84'
+			WHEN setting OPERATOR(pg_catalog.=) 'currency' THEN 'VND'
+			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
+			WHEN setting OPERATOR(pg_catalog.=) 'given_name' THEN 'last'
+		END)
+$$;
+
+CREATE OR REPLACE VIEW segment.configuration AS
+	SELECT d.name, segment._setting(d.name) AS value,
+		   EXISTS (SELECT FROM segment.settings s WHERE s.name OPERATOR(pg_catalog.=) d.name) AS given,
+		   d.description
+	FROM (VALUES
+		('timezone', 'the shop''s time zone: fixes midnight, months and timestamps without zone'),
+		('country_code', 'calling code of the shop''s country, digits only'),
+		('currency', 'the shop''s currency; rows in another one are left out'),
+		('money_unit', 'smallest step of money: the next tier starts one unit above the one below'),
+		('given_name', 'which word of a name is the given name where no column has it: last, or first')
+	) AS d(name, description);
+
+CREATE FUNCTION segment.configure(
+	timezone text DEFAULT NULL,
+	country_code text DEFAULT NULL,
+	currency text DEFAULT NULL,
+	money_unit numeric DEFAULT NULL,
+	given_name text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_configure';
+REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.configure(text, text, text, numeric, text) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
 CREATE TYPE segment.condition;
 

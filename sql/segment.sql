@@ -39,6 +39,7 @@ AS $$
 			WHEN setting OPERATOR(pg_catalog.=) 'country_code' THEN '84'
 			WHEN setting OPERATOR(pg_catalog.=) 'currency' THEN 'VND'
 			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
+			WHEN setting OPERATOR(pg_catalog.=) 'given_name' THEN 'last'
 		END)
 $$;
 COMMENT ON FUNCTION segment._setting(text) IS 'the value of one setting in force, given or default (internal)';
@@ -51,7 +52,8 @@ CREATE VIEW segment.configuration AS
 		('timezone', 'the shop''s time zone: fixes midnight, months and timestamps without zone'),
 		('country_code', 'calling code of the shop''s country, digits only'),
 		('currency', 'the shop''s currency; rows in another one are left out'),
-		('money_unit', 'smallest step of money: the next tier starts one unit above the one below')
+		('money_unit', 'smallest step of money: the next tier starts one unit above the one below'),
+		('given_name', 'which word of a name is the given name where no column has it: last, or first')
 	) AS d(name, description);
 REVOKE ALL ON segment.configuration FROM PUBLIC;
 COMMENT ON VIEW segment.configuration IS 'settings of the shop: value in force, whether it was given or is the default, meaning';
@@ -60,12 +62,13 @@ CREATE FUNCTION segment.configure(
 	timezone text DEFAULT NULL,
 	country_code text DEFAULT NULL,
 	currency text DEFAULT NULL,
-	money_unit numeric DEFAULT NULL)
+	money_unit numeric DEFAULT NULL,
+	given_name text DEFAULT NULL)
 RETURNS void
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_configure';
-REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric) FROM PUBLIC;
-COMMENT ON FUNCTION segment.configure(text, text, text, numeric) IS 'set what holds for the whole shop; an argument left out stays as it is';
+REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.configure(text, text, text, numeric, text) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
 -- the condition language
 

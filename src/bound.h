@@ -105,6 +105,7 @@ typedef struct Shop
 	char	   *zone_name;
 	char	   *phone_rules;	/* as text */
 	struct PhoneRules *phones;
+	bool		given_name_first;	/* the given name is the first word, not the last */
 } Shop;
 
 extern Bound *segment_bind(SourceSet *set, const Condition *condition);

@@ -487,7 +487,8 @@ derived(const Evaluation *evaluation, const BoundFigure *figure)
 			break;
 		case WORD_GIVEN_NAME:
 			if (!value.isnull && !value.derived)
-				value.text = text_or_null(segment_given_name_text(value.text, (int) strlen(value.text), false));
+				value.text = text_or_null(segment_given_name_text(value.text, (int) strlen(value.text),
+																		evaluation->shop->given_name_first));
 			break;
 		case WORD_EMAIL_DOMAIN:
 			if (!value.isnull)
@@ -639,7 +640,7 @@ segment_shown_figure(const Bound *bound, const FigureValue *figures, int slot, c
 
 	if (bound->figures[slot]->word->id != WORD_GIVEN_NAME || value.isnull || value.derived)
 		return derived(&evaluation, bound->figures[slot]);
-	value.text = text_or_null(segment_given_name_as_written(value.text, (int) strlen(value.text), false));
+	value.text = text_or_null(segment_given_name_as_written(value.text, (int) strlen(value.text), shop->given_name_first));
 	value.isnull = value.text == NULL;
 	return value;
 }

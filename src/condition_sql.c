@@ -1113,7 +1113,8 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 				return "c.given_name";
 			if (writer->raw)
 				return "c.name";
-			return "(SELECT x.word FROM unnest(segment.words(c.name)) WITH ORDINALITY AS x(word, n) ORDER BY x.n DESC LIMIT 1)";
+			return psprintf("(SELECT x.word FROM unnest(segment.words(c.name)) WITH ORDINALITY AS x(word, n) ORDER BY x.n%s LIMIT 1)",
+							writer->shop->given_name_first ? "" : " DESC");
 		case WORD_EMAIL_DOMAIN:
 			if (writer->raw)
 				return "c.email";

@@ -349,6 +349,17 @@ segment_configure(PG_FUNCTION_ARGS)
 		rules_changed(set);
 		check_ranges(segment_ruleset(set->owner));
 	}
+	if (PG_NARGS() > 4 && !PG_ARGISNULL(4))
+	{
+		char	   *word = text_to_cstring(PG_GETARG_TEXT_PP(4));
+
+		if (strcmp(word, "last") != 0 && strcmp(word, "first") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("given_name must be last or first, not \"%s\"", word),
+					 errhint("It is the last word of a name in Vietnam and the first in English; a column of its own is mapped with segment.attach_customers(…, given_name => …).")));
+		save_setting("given_name", word);
+	}
 	segment_resume(&caller);
 	segment_sources_changed(set->attachments);
 	segment_sources_release();

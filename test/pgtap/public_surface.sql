@@ -33,7 +33,7 @@ SELECT set_eq(
 		'attach_return_lines("table" regclass, return_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], returns regclass, custom jsonb, fill boolean)',
 		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass, items text, custom jsonb, fill boolean)',
 		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
-		'configure(timezone text, country_code text, currency text, money_unit numeric)',
+		'configure(timezone text, country_code text, currency text, money_unit numeric, given_name text)',
 		'detach("table" regclass, role text)',
 		'fold(text)',
 		'load_phone_rules(country_code text)',

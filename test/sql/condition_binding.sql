@@ -180,6 +180,10 @@ SELECT segment.preview_count('points_earned MATCHES (sum_points > 5, expires > t
 -- A figure shows as it is written, also one that is derived; sexes show as they are read.
 UPDATE shop.customers SET full_name = 'Nguyễn Văn  ÂN';
 SELECT figures FROM segment.preview('given_name = ''ân'' AND name ENDS WITH ''văn ân'' AND sex = ''male'' AND region IS NOT NULL');
+SELECT segment.configure(given_name => 'first');
+SELECT figures FROM segment.preview('given_name = ''nguyen'' OR given_name = ''NGUYỄN''');
+SELECT name, value, given FROM segment.configuration WHERE name = 'given_name';
+SELECT segment.configure(given_name => 'last');
 
 -- periods of a ladder
 SELECT segment.preview_count('last_order_date DURING last_period');
