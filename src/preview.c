@@ -40,6 +40,9 @@ PG_FUNCTION_INFO_V1(segment_figures);
 /* customers read at a time */
 #define BATCH 1000
 
+/* figures of one condition: with the key they must fit a target list of the server, which has 1,664 entries */
+#define MAX_FIGURES 1600
+
 /* a condition being asked */
 typedef struct Inquiry
 {
@@ -99,6 +102,11 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 				 errhint("Call segment.attach_customers().")));
 	read_shop(&inquiry->shop, PG_ARGISNULL(at) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(at));
 	inquiry->bound = segment_bind(inquiry->set, PG_GETARG_CONDITION_P(condition));
+	if (inquiry->bound->nfigures > MAX_FIGURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("condition asks for %d different figures, more than %d", inquiry->bound->nfigures, MAX_FIGURES),
+				 errhint("However many clauses may ask for the same figures, narrowed alike; else divide the condition.")));
 }
 
 /*

@@ -185,6 +185,10 @@ SELECT figures FROM segment.preview('given_name = ''nguyen'' OR given_name = ''N
 SELECT name, value, given FROM segment.configuration WHERE name = 'given_name';
 SELECT segment.configure(given_name => 'last');
 
+-- any number of clauses, but not of different figures
+SELECT segment.preview_count(string_agg('amount_spent(date >= -' || i % 50 || 'd) >= ' || i, ' OR ')::segment.condition) FROM generate_series(1, 10000) i;
+SELECT segment.preview_count(string_agg('amount_spent(date >= -' || i || 'd) >= 0', ' AND ')::segment.condition) FROM generate_series(1, 1601) i;
+
 -- periods of a ladder
 SELECT segment.preview_count('last_order_date DURING last_period');
 SELECT segment.preview_count('amount_spent(date DURING period(-2)) > 5');
