@@ -23,6 +23,9 @@ typedef struct FigureValue
 } FigureValue;
 
 extern FigureValue segment_shown_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
+extern void segment_condition_prepare(BoundNode *node, const Shop *shop);
+extern int	segment_find_values(const BoundNode *node, const BoundFigure *figure, const FigureValue *figures,
+								const Shop *shop, bool *found);
 extern bool segment_condition_holds(const Bound *bound, const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_EVAL_H */

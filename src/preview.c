@@ -102,6 +102,7 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 				 errhint("Call segment.attach_customers().")));
 	read_shop(&inquiry->shop, PG_ARGISNULL(at) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(at));
 	inquiry->bound = segment_bind(inquiry->set, PG_GETARG_CONDITION_P(condition));
+	segment_condition_prepare(inquiry->bound->root, &inquiry->shop);
 	if (inquiry->bound->nfigures > MAX_FIGURES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -520,14 +521,20 @@ begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
 	return rows;
 }
 
-/* values of one figure, each as a clause of its own, until some customer has it */
+/* values of a clause on a text or a list, until some customer has them */
+typedef struct WantedValues
+{
+	const BoundNode *node;
+	BoundFigure *figure;		/* as it is read here */
+	bool	   *found;
+	int			missing;
+} WantedValues;
+
 typedef struct Wanted
 {
-	BoundFigure figure;			/* alone in its vector */
-	BoundFigure *vector[1];
-	BoundNode  *clauses;
-	bool	   *found;
-	int			n;
+	List	   *clauses;		/* of WantedValues */
+	BoundFigure **figures;		/* that they are about, by slot */
+	int			nfigures;
 	int			missing;
 } Wanted;
 
@@ -535,71 +542,96 @@ static void
 look_for_values(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
 	Wanted	   *wanted = inquiry->wanted;
-	Bound		bound = {.nfigures = 1, .figures = wanted->vector};
+	ListCell   *cell;
 
-	for (int i = 0; i < wanted->n; i++)
+	foreach(cell, wanted->clauses)
 	{
-		bound.root = &wanted->clauses[i];
-		if (wanted->found[i] || !segment_condition_holds(&bound, figures, &inquiry->shop))
-			continue;
-		wanted->found[i] = true;
-		if (--wanted->missing == 0)
-			inquiry->limit = inquiry->found;	/* enough */
+		WantedValues *values = lfirst(cell);
+		int			found = values->missing == 0 ? 0
+			: segment_find_values(values->node, values->figure, figures, &inquiry->shop, values->found);
+
+		values->missing -= found;
+		wanted->missing -= found;
 	}
+	if (wanted->missing == 0)
+		inquiry->limit = inquiry->found;	/* enough */
+}
+
+/* A figure in the vector of what is looked for. */
+static BoundFigure *
+wanted_figure(Inquiry *inquiry, Wanted *wanted, const BoundFigure *figure)
+{
+	BoundFigure *copy;
+
+	for (int i = 0; i < wanted->nfigures; i++)
+	{
+		if (strcmp(wanted->figures[i]->text, figure->text) == 0)
+			return wanted->figures[i];
+	}
+	if (wanted->figures == NULL)
+		wanted->figures = palloc(sizeof(BoundFigure *) * inquiry->bound->nfigures);
+	copy = palloc(sizeof(BoundFigure));
+	*copy = *figure;
+	copy->slot = wanted->nfigures;
+	wanted->figures[wanted->nfigures++] = copy;
+	return copy;
+}
+
+/* Clauses that name values of a text or a list, wherever they stand. */
+static void
+want_values(Inquiry *inquiry, Wanted *wanted, const BoundNode *node)
+{
+	WantedValues *values;
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		want_values(inquiry, wanted, lfirst(cell));
+	if (node->keys == NULL ||
+		(node->kind != CONDITION_COMPARE && node->kind != CONDITION_IN && node->kind != CONDITION_CONTAINS))
+		return;
+	values = palloc0(sizeof(WantedValues));
+	values->node = node;
+	values->figure = wanted_figure(inquiry, wanted, node->figure);
+	values->missing = list_length(node->values);
+	values->found = palloc0(sizeof(bool) * values->missing);
+	wanted->missing += values->missing;
+	wanted->clauses = lappend(wanted->clauses, values);
 }
 
 /* A value that no customer has is mostly a mistake in writing it: told as such. */
 static void
-warn_of_unused_values(Inquiry *inquiry, const BoundNode *node)
+warn_of_unused(Inquiry *inquiry)
 {
-	Wanted		wanted = {.figure = *node->figure};
+	Wanted		wanted = {NIL};
 	BoundNode	everybody = {.kind = CONDITION_TRUE};
-	Bound		bound = {.root = &everybody, .nfigures = 1, .figures = wanted.vector};
+	Bound		bound = {.root = &everybody};
 	Inquiry		look = *inquiry;
 	ListCell   *cell;
 
-	wanted.figure.slot = 0;
-	wanted.vector[0] = &wanted.figure;
-	wanted.clauses = palloc0(sizeof(BoundNode) * list_length(node->values));
-	wanted.found = palloc0(sizeof(bool) * list_length(node->values));
-	foreach(cell, node->values)
-	{
-		BoundNode  *clause = &wanted.clauses[wanted.n++];
-
-		*clause = *node;
-		clause->kind = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_CONTAINS : CONDITION_COMPARE;
-		clause->detail = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_ONE : CONDITION_EQ;
-		clause->negated = false;
-		clause->figure = &wanted.figure;
-		clause->values = list_make1(lfirst(cell));
-	}
-	wanted.missing = wanted.n;
+	want_values(inquiry, &wanted, inquiry->bound->root);
+	if (wanted.clauses == NIL)
+		return;
+	bound.nfigures = wanted.nfigures;
+	bound.figures = wanted.figures;
 	look.bound = &bound;
 	look.wanted = &wanted;
 	look.take = look_for_values;
 	look.limit = -1;
 	inquire(&look, NULL);
-	for (int i = 0; i < wanted.n; i++)
+	foreach(cell, wanted.clauses)
 	{
-		if (!wanted.found[i])
-			ereport(WARNING,
-					(errmsg("no customer has %s '%s'", node->figure->text, ((BoundValue *) list_nth(node->values, i))->text),
-					 errhint("See how it is written in the shop's table.")));
+		WantedValues *values = lfirst(cell);
+
+		for (int i = 0; i < list_length(values->node->values); i++)
+		{
+			if (!values->found[i])
+				ereport(WARNING,
+						(errmsg("no customer has %s '%s'", values->node->figure->text,
+								((BoundValue *) list_nth(values->node->values, i))->text),
+						 errhint("See how it is written in the shop's table.")));
+		}
 	}
-}
-
-/* Clauses that name values of a text or a list, wherever they stand. */
-static void
-warn_of_unused(Inquiry *inquiry, const BoundNode *node)
-{
-	ListCell   *cell;
-
-	check_stack_depth();
-	foreach(cell, node->children)
-		warn_of_unused(inquiry, lfirst(cell));
-	if (node->figure != NULL && (node->type == VALUE_TEXT || node->type == VALUE_LIST) && node->values != NIL &&
-		(node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN || node->kind == CONDITION_CONTAINS))
-		warn_of_unused_values(inquiry, node);
 }
 
 Datum
@@ -623,7 +655,7 @@ segment_preview(PG_FUNCTION_ARGS)
 	inquiry.rows = rows;
 	inquiry.desc = desc;
 	inquiry.take = note_member;
-	warn_of_unused(&inquiry, inquiry.bound->root);
+	warn_of_unused(&inquiry);
 	inquire(&inquiry, put_members);
 	segment_sources_release();
 	SPI_finish();
