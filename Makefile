@@ -83,6 +83,7 @@ REGRESS = \
 	condition_type \
 	condition_json \
 	condition_binding \
+	to_sql \
 	shopify \
 	query_builder_fields \
 	text_fold \

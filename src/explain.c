@@ -177,7 +177,7 @@ list_text(const FigureValue *value)
 static char *
 figure_text(const Explanation *explanation, const BoundFigure *figure)
 {
-	FigureValue value = segment_derived_figure(explanation->bound, explanation->figures, figure->slot, &explanation->shop);
+	FigureValue value = segment_shown_figure(explanation->bound, explanation->figures, figure->slot, &explanation->shop);
 
 	if (value.isnull || (!explanation->is_visible && segment_is_personal(figure)))
 		return NULL;
@@ -305,6 +305,7 @@ explain(Explanation *explanation, const Condition *condition, TimestampTz at)
 
 	segment_shop_at(&explanation->shop, at);
 	explanation->bound = segment_bind(explanation->set, 1, &condition);
+	segment_bound_prepare(explanation->bound, &explanation->shop);
 	read_customer(explanation);
 	segment_condition_root(condition, &root);
 	put_tree(explanation, &root, explanation->bound->roots[0], 0);

@@ -59,6 +59,7 @@ segment_shop_at(Shop *shop, TimestampTz at)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("argument \"at\" is not a day of the calendar"),
 				 errhint("Give an instant between the years 1 and 9999, or leave it out for now.")));
+	shop->given_name_first = strcmp(segment_setting("given_name"), "first") == 0;
 	value = CStringGetTextDatum(segment_setting("country_code"));
 	segment_become(segment_owner(), &caller);
 	segment_execute_with("SELECT segment._phone_rules_of($1)", 1, &type, &value, NULL, false, NULL, NULL);

@@ -33,7 +33,7 @@ SELECT set_eq(
 		'attach_return_lines("table" regclass, return_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], returns regclass, custom jsonb, fill boolean)',
 		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass, items text, custom jsonb, fill boolean)',
 		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
-		'configure(timezone text, country_code text, currency text, money_unit numeric, max_moves integer)',
+		'configure(timezone text, country_code text, currency text, money_unit numeric, max_moves integer, given_name text)',
 		'detach("table" regclass, role text)',
 		'explain("group" text, customer bigint, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
 		'explain_condition(condition segment.condition, customer bigint, at timestamp with time zone, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
@@ -101,7 +101,7 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures', '_not_read', '_group_faults', '_upgrade_due',
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice', '_figures', '_not_read', '_group_faults', '_upgrade_due',
 			'_row_changed', '_unseen', '_day_of')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
@@ -129,7 +129,7 @@ SELECT is_empty(
 	'CREATE EXTENSION inserts no rows that a dump would load again');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
-	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row', '_group_row']::name[],
+	ARRAY['_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row', '_group_row']::name[],
 	'only functions that read settings and rules are SECURITY DEFINER: elsewhere identities are switched in C, one step at a time');
 
 SELECT is_empty(
