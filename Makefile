@@ -32,6 +32,7 @@ OBJS = \
 	src/condition_eval.o \
 	src/condition_change.o \
 	src/condition_sql.o \
+	src/figure.o \
 	src/stale.o \
 	src/row.o \
 	src/standing.o \

@@ -2000,6 +2000,14 @@ AS 'MODULE_PATHNAME', 'segment_judge_condition';
 REVOKE ALL ON FUNCTION segment._judge(segment.condition, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION segment._judge(segment.condition, timestamptz) IS 'keys of the customers for whom a condition holds, as text, judged in C (internal)';
 
+CREATE FUNCTION segment._figures_of(condition segment.condition, keys text[], at timestamptz DEFAULT NULL,
+	OUT key text, OUT figure text, OUT value text, OUT next_change timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_figures_of';
+REVOKE ALL ON FUNCTION segment._figures_of(segment.condition, text[], timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._figures_of(segment.condition, text[], timestamptz) IS 'figures that a condition names, read by key, with the instant at which time may change them; without keys of everybody, without that instant (internal)';
+
 CREATE FUNCTION segment._figures(
 	OUT name text, OUT event text, OUT type text, OUT operators text[], OUT english text, OUT vietnamese text,
 	OUT available boolean, OUT missing text)

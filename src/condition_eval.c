@@ -641,6 +641,18 @@ segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot,
 	return derived(&evaluation, bound->figures[slot]);
 }
 
+/* Whether a clause over a field of an event holds for a value of it. */
+bool
+segment_field_holds(const BoundNode *clause, const FigureValue *value, const Shop *shop)
+{
+	static const Word field = {WORD_CUSTOM, "field", VALUE_TEXT, NARROW_NOT, 0, NULL, NULL, NULL};
+	BoundFigure figure = {.word = &field, .type = clause->type, .instant = clause->instant};
+	BoundNode	node = *clause;
+
+	node.figure = &figure;
+	return segment_condition_holds(&node, value, shop);
+}
+
 /*
  * Whether a condition holds for the customer whose figures, by slot, are given.
  * Allocates in the current context, which the caller resets.

@@ -26,6 +26,7 @@ typedef struct FigureValue
 extern FigureValue segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
 extern void segment_judge_groups(const Bound *bound, FigureValue *figures, const Shop *shop,
 								 const bool *wanted, bool *verdicts);
+extern bool segment_field_holds(const BoundNode *clause, const FigureValue *value, const Shop *shop);
 extern bool segment_condition_holds(const BoundNode *root, const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_EVAL_H */

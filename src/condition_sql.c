@@ -19,6 +19,7 @@
  */
 #include "segment.h"
 
+#include "condition_change.h"
 #include "condition_sql.h"
 #include "miscadmin.h"
 #include "text_fold.h"
@@ -33,6 +34,7 @@ typedef struct SqlWriter
 	const Bound *bound;
 	const Shop *shop;
 	bool		raw;			/* texts as they are stored */
+	bool		keyed;			/* of the customers in $1 only */
 	const int  *named;			/* by group: how often conditions name it */
 } SqlWriter;
 
@@ -819,67 +821,141 @@ custom_sql(ValueType type, bool instant, const char *expr)
 	return pstrdup(expr);
 }
 
-/* The rows of a branch for which the clauses hold. */
+/*
+ * Whose a row of a branch is: the customer it names, and where it names none the
+ * one of what it names, NULL where there is no such way.
+ */
 static void
-append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure, const Branch *branch)
+branch_customers(const Branch *branch, const char **own, const char **inherited)
 {
-	SourceSet  *set = writer->set;
+	const Source *source = branch->source;
+
+	*inherited = NULL;
+	if (branch->order)
+	{
+		bool		named = branch->parent->fields[FIELD_CUSTOMER].mapped;
+
+		*own = named ? "p.customer" : "o.customer";
+		*inherited = named ? "o.customer" : NULL;
+	}
+	else if (!branch->lines && (source->fields[FIELD_CUSTOMER].mapped || source->fields[FIELD_CUSTOMER].attno))
+	{
+		*own = "e.customer";
+		*inherited = branch->parent ? "p.customer" : NULL;
+	}
+	else
+		*own = "p.customer";
+}
+
+static const char *
+branch_at(const Branch *branch)
+{
+	return branch->lines ? "p.at" : "e.at";
+}
+
+/* What events are made of, of a branch. */
+static void
+append_event(StringInfo sql, const SqlWriter *writer, const Branch *branch)
+{
 	Source	   *source = branch->source;
-	const char *customer;
+	const char *own;
+	const char *inherited;
 	const char *amount;
 	const char *items;
 	const char *identity;
-	ListCell   *cell;
 
-	customer = branch->order ? "COALESCE(p.customer, o.customer)" : branch->lines ? "p.customer"
-		: source->fields[FIELD_CUSTOMER].mapped || source->fields[FIELD_CUSTOMER].attno
-		? branch->parent ? "COALESCE(e.customer, p.customer)" : "e.customer" : "p.customer";
-	if (branch->order && !branch->parent->fields[FIELD_CUSTOMER].mapped)
-		customer = "o.customer";
+	branch_customers(branch, &own, &inherited);
 	amount = !segment_source_column(source, "amount") ? "NULL::numeric"
 		: branch->lines ? finite_number("e.amount") : "e.amount";
 	items = branch->lines ? "e.quantity" : source->role == ROLE_ORDERS || source->role == ROLE_RETURNS
 		? segment_source_column(source, "items") ? "e.items" : "NULL::numeric"
 		: source->role == ROLE_POINTS ? "e.points" : "NULL::numeric";
 	identity = branch->lines ? psprintf("'%d/' || p.key::text", branch->parent->id) : "NULL::text";
-	appendStringInfo(sql, "SELECT %s::%s AS customer, %s AS at, %s%s AS amount, %s AS items, %s AS event FROM %s e",
-					 customer, set->key_type_name, branch->lines ? "p.at" : "e.at",
-					 branch->sign, amount, items, identity, source->mapping_sql);
+	appendStringInfo(sql, "%s::%s AS customer, %s AS at, %s%s AS amount, %s AS items, %s AS event",
+					 inherited ? psprintf("COALESCE(%s, %s)", own, inherited) : own, writer->set->key_type_name,
+					 branch_at(branch), branch->sign, amount, items, identity);
+}
+
+/*
+ * The rows of a source that others name, one for each key.  Where keys repeat,
+ * that takes all rows of a key: "keys", if given, is a query of those that matter.
+ */
+static char *
+named_rows(const SqlWriter *writer, const Source *source, const char *keys)
+{
+	StringInfoData sql;
+
+	if (!source->key_may_repeat)
+		return psprintf("SELECT * FROM %s q", source->mapping_sql);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT DISTINCT ON (q.key) q.* FROM %s q WHERE q.counts", source->mapping_sql);
+	if (keys != NULL)
+		appendStringInfo(&sql, " AND q.key IN (%s)", keys);
+	appendStringInfo(&sql, " ORDER BY q.key%s",
+					 source->fields[FIELD_CUSTOMER].mapped ? psprintf(", q.customer%s", writer->set->key_order) : "");
+	return sql.data;
+}
+
+/*
+ * FROM and WHERE of the rows of a branch that count; with parent_keys and
+ * order_keys the keys of what they name, see above.
+ */
+static void
+append_rows(StringInfo sql, const SqlWriter *writer, Narrowing event, const Branch *branch,
+			const char *parent_keys, const char *order_keys)
+{
+	appendStringInfo(sql, " FROM %s e", branch->source->mapping_sql);
 	if (branch->parent)
 		appendStringInfo(sql, " %s JOIN (%s) p ON p.key = e.%s AND p.counts",
-						 branch->lines ? "" : "LEFT",
-						 branch->parent->key_may_repeat
-						 ? psprintf("SELECT DISTINCT ON (q.key) q.* FROM %s q WHERE q.counts ORDER BY q.key%s",
-									branch->parent->mapping_sql,
-									branch->parent->fields[FIELD_CUSTOMER].mapped ? psprintf(", q.customer%s", set->key_order) : "")
-						 : psprintf("SELECT * FROM %s q", branch->parent->mapping_sql),
-						 segment_field_column(source->role, FIELD_PARENT_KEY));
+						 branch->lines ? "" : "LEFT", named_rows(writer, branch->parent, parent_keys),
+						 segment_field_column(branch->source->role, FIELD_PARENT_KEY));
 	if (branch->order)
 		appendStringInfo(sql, " LEFT JOIN (%s) o ON o.key = p.order_key AND o.counts",
-						 branch->order->key_may_repeat
-						 ? psprintf("SELECT DISTINCT ON (q.key) q.* FROM %s q WHERE q.counts ORDER BY q.key, q.customer%s",
-									branch->order->mapping_sql, set->key_order)
-						 : psprintf("SELECT * FROM %s q", branch->order->mapping_sql));
+						 named_rows(writer, branch->order, order_keys));
 	appendStringInfoString(sql, " WHERE e.counts");
 	if (branch->parent && !branch->lines)
 		appendStringInfoString(sql, " AND (e.order_key IS NULL OR p.key IS NOT NULL)");
 	if (branch->order)
 		appendStringInfoString(sql, " AND (p.order_key IS NULL OR o.key IS NOT NULL)");
-	if (figure->event == NARROW_POINTS)
+	if (event == NARROW_POINTS)
 		appendStringInfoString(sql, " AND e.points > 0");
+}
+
+/* What a clause is about in the rows of a branch, checked; reached: what must hold besides, or NULL. */
+static char *
+branch_field(const SqlWriter *writer, const Branch *branch, Narrowing event, const BoundNode *clause,
+			 const char **reached)
+{
+	bool		through_order;
+	char	   *expr = field_sql(writer, branch, event, clause->field, &through_order);
+
+	*reached = NULL;
+	if (through_order)
+		*reached = branch->lines ? branch->order ? "o.key IS NOT NULL" : "false"
+			: branch->parent ? "p.key IS NOT NULL" : "false";
+	if (expr && strncmp(clause->field, "custom.", 7) == 0)
+		expr = custom_sql(clause->type, clause->instant, expr);
+	return expr ? expr : pstrdup(null_sql(clause));
+}
+
+/* The rows of a branch for which the clauses hold. */
+static void
+append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure, const Branch *branch)
+{
+	ListCell   *cell;
+
+	appendStringInfoString(sql, "SELECT ");
+	append_event(sql, writer, branch);
+	append_rows(sql, writer, figure->event, branch, NULL, NULL);
 	foreach(cell, figure->narrow)
 	{
 		BoundNode  *clause = lfirst(cell);
-		bool		through_order;
-		char	   *expr = field_sql(writer, branch, figure->event, clause->field, &through_order);
+		const char *reached;
+		char	   *expr = branch_field(writer, branch, figure->event, clause, &reached);
 
-		if (through_order)
-			appendStringInfoString(sql, branch->lines ? branch->order ? " AND o.key IS NOT NULL" : " AND false"
-								   : branch->parent ? " AND p.key IS NOT NULL" : " AND false");
-		if (expr && strncmp(clause->field, "custom.", 7) == 0)
-			expr = custom_sql(clause->type, clause->instant, expr);
-		appendStringInfo(sql, " AND %s",
-						 clause_sql(writer, clause, expr ? expr : null_sql(clause), NULL, true));
+		if (reached)
+			appendStringInfo(sql, " AND %s", reached);
+		appendStringInfo(sql, " AND %s", clause_sql(writer, clause, expr, NULL, true));
 	}
 }
 
@@ -938,28 +1014,43 @@ is_branch(const SqlWriter *writer, const BoundFigure *figure, const Source *sour
 	}
 }
 
+/* The branches among which the events of a figure are found. */
+static List *
+branches_of(const SqlWriter *writer, const BoundFigure *figure)
+{
+	List	   *branches = NIL;
+
+	for (int i = 0; i < writer->set->nsources; i++)
+	{
+		Source	   *source = &writer->set->sources[i];
+		Branch	   *branch;
+
+		if (!is_branch(writer, figure, source))
+			continue;
+		branch = palloc0(sizeof(Branch));
+		branch->source = source;
+		branch->sign = figure->event == NARROW_SPENT && source->role == ROLE_RETURNS ? "-" : "";
+		branch->lines = segment_is_lines(source->role);
+		branch->parent = parent_of(writer, source);
+		if (source->role == ROLE_RETURN_LINES)
+			branch->order = parent_of(writer, branch->parent);
+		branches = lappend(branches, branch);
+	}
+	return branches;
+}
+
 /* Rows "e" (customer, at, amount, items, event) of all events of a figure. */
 static char *
 events_sql(const SqlWriter *writer, const BoundFigure *figure)
 {
 	StringInfoData sql;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
-	for (int i = 0; i < writer->set->nsources; i++)
+	foreach(cell, branches_of(writer, figure))
 	{
-		Source	   *source = &writer->set->sources[i];
-		Branch		branch = {.source = source, .sign = ""};
-
-		if (!is_branch(writer, figure, source))
-			continue;
-		branch.lines = segment_is_lines(source->role);
-		branch.parent = parent_of(writer, source);
-		if (source->role == ROLE_RETURN_LINES)
-			branch.order = parent_of(writer, branch.parent);
-		if (figure->event == NARROW_SPENT && source->role == ROLE_RETURNS)
-			branch.sign = "-";
 		appendStringInfoString(&sql, sql.len > 0 ? " UNION ALL " : "");
-		append_branch(&sql, writer, figure, &branch);
+		append_branch(&sql, writer, figure, lfirst(cell));
 	}
 	if (sql.len == 0)
 		appendStringInfo(&sql, "SELECT NULL::%s AS customer, NULL::timestamptz AS at, NULL::numeric AS amount,"
@@ -1212,8 +1303,8 @@ points_rows_sql(const SqlWriter *writer, bool *expires)
 			continue;
 		*expires |= !from->is_null || !until->is_null;
 		appendStringInfo(&sql, "%sSELECT e.customer::%s AS customer, e.points, e.at, e.valid_from, e.expires_at"
-						 " FROM %s e WHERE e.counts", sql.len > 0 ? " UNION ALL " : "", writer->set->key_type_name,
-						 source->mapping_sql);
+						 " FROM %s e WHERE e.counts%s", sql.len > 0 ? " UNION ALL " : "", writer->set->key_type_name,
+						 source->mapping_sql, writer->keyed ? " AND e.customer = ANY ($1)" : "");
 	}
 	return sql.data;
 }
@@ -1539,4 +1630,871 @@ segment_figures_select(SourceSet *set, const Bound *bound, const Shop *shop)
 		appendStringInfo(&sql, ", %s", figure_sql(&writer, bound->figures[i]));
 	append_customers(&sql, &writer, false);
 	return sql.data;
+}
+
+/* From when until when the points expire that points_expiring() counts. */
+void
+segment_expiry_window(const BoundFigure *figure, const Shop *shop, TimestampTz *from, TimestampTz *until)
+{
+	SqlWriter	writer = {.shop = shop};
+
+	expiry_window(&writer, figure, from, until);
+}
+
+/*
+ * Figures by key.
+ *
+ * Of the customers in $1 the figures that are wanted, with what tells when they
+ * may change by time alone.  Figures that add up the same rows share one pass
+ * over them, each with a FILTER of its own:
+ *
+ *		LEFT JOIN (SELECT e.customer, sum(e.amount) FILTER (WHERE e.x0) AS v0, ...
+ *			FROM (SELECT o.customer, ..., <clauses> AS x0 FROM (mapping of orders) o
+ *				WHERE o.counts AND o.customer = ANY ($1) ...) e
+ *			GROUP BY e.customer) p0 ON p0.customer = c.key
+ *
+ * Each branch is restricted to the customers by itself, on whichever of its
+ * tables has them, so that the merchant's indexes serve.  Nothing in the schema
+ * "segment" is named, because the merchant need have no right on it: texts are
+ * folded in C, each one once, and the query is told for which of them a clause
+ * holds.  The day is written out as a constant, the clock is not.
+ */
+
+/* columns after which the next figure starts another query; a tuple can have 1,664 */
+#define COLUMNS_OF_QUERY	400
+
+/* more bounds than that of one figure are not followed one by one */
+#define MAX_BOUNDS			8
+
+/* a pass over rows */
+typedef struct Pass
+{
+	int			id;				/* alias "p<id>" */
+	Narrowing	event;
+	List	   *branches;
+	bool		windowed;		/* rows before "since" matter to nobody */
+	TimestampTz since;
+	List	   *extras;			/* of List of char *, by branch: columns "x<n>" of its rows */
+	List	   *totals;			/* of char *: columns "v<n>" */
+} Pass;
+
+/* one query being written */
+typedef struct KeyedWriter
+{
+	SqlWriter	sql;
+	FigureQuery *query;
+	List	   *passes;
+	List	   *selected;		/* of char *, as query->columns */
+	char	   *points;			/* what is read of the ledgers, NULL: nothing */
+} KeyedWriter;
+
+static void
+select_column(KeyedWriter *writer, const char *expr, const FigureColumn *column)
+{
+	FigureColumn *copy = palloc(sizeof(FigureColumn));
+
+	*copy = *column;
+	writer->selected = lappend(writer->selected, pstrdup(expr));
+	writer->query->columns = lappend(writer->query->columns, copy);
+}
+
+static void
+select_part(KeyedWriter *writer, const char *expr, FigurePart part, int slot)
+{
+	FigureColumn column = {.part = part, .slot = slot};
+
+	select_column(writer, expr, &column);
+}
+
+/* The number that a text has in a list; it is added where it is not there. */
+static int
+number_in(List **list, const char *text)
+{
+	ListCell   *cell;
+
+	foreach(cell, *list)
+	{
+		if (strcmp(lfirst(cell), text) == 0)
+			return foreach_current_index(cell);
+	}
+	*list = lappend(*list, pstrdup(text));
+	return list_length(*list) - 1;
+}
+
+/* A total of a pass, as it is called outside. */
+static char *
+total_of(Pass *pass, const char *total)
+{
+	return psprintf("p%d.v%d", pass->id, number_in(&pass->totals, total));
+}
+
+static bool
+same_texts(List *a, List *b)
+{
+	ListCell   *x;
+	ListCell   *y;
+
+	forboth(x, a, y, b)
+	{
+		if (strcmp(lfirst(x), lfirst(y)) != 0)
+			return false;
+	}
+	return list_length(a) == list_length(b);
+}
+
+/* A column of a pass's rows beyond those of every event, given by branch. */
+static char *
+extra_of(Pass *pass, List *by_branch)
+{
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, pass->extras)
+	{
+		if (same_texts(lfirst(cell), by_branch))
+			return psprintf("e.x%d", n);
+		n++;
+	}
+	pass->extras = lappend(pass->extras, by_branch);
+	return psprintf("e.x%d", n);
+}
+
+static bool
+same_rows(const Pass *pass, Narrowing event, List *branches)
+{
+	ListCell   *x;
+	ListCell   *y;
+
+	if (pass->event != event || list_length(pass->branches) != list_length(branches))
+		return false;
+	forboth(x, pass->branches, y, branches)
+	{
+		if (((Branch *) lfirst(x))->source != ((Branch *) lfirst(y))->source)
+			return false;
+	}
+	return true;
+}
+
+/* The pass over a figure's rows from an instant on, NULL where there are none. */
+static Pass *
+pass_for(KeyedWriter *writer, const BoundFigure *figure, TimestampTz since)
+{
+	List	   *branches = branches_of(&writer->sql, figure);
+	bool		windowed = since != DT_NOBEGIN;
+	Pass	   *pass;
+	ListCell   *cell;
+
+	if (branches == NIL)
+		return NULL;
+	foreach(cell, writer->passes)
+	{
+		pass = lfirst(cell);
+		/* one that goes over all rows anyway serves those of a window as well */
+		if (!same_rows(pass, figure->event, branches) || (pass->windowed && !windowed))
+			continue;
+		pass->since = Min(pass->since, since);
+		return pass;
+	}
+	pass = palloc0(sizeof(Pass));
+	pass->id = list_length(writer->passes);
+	pass->event = figure->event;
+	pass->branches = branches;
+	pass->windowed = windowed;
+	pass->since = since;
+	writer->passes = lappend(writer->passes, pass);
+	return pass;
+}
+
+/*
+ * Clauses over texts.
+ */
+
+/* Whether a clause is judged in C: whatever folds, but not a product's key, which is compared as it is. */
+static bool
+is_told(const BoundNode *clause)
+{
+	if (clause->type != VALUE_TEXT && clause->type != VALUE_LIST)
+		return false;
+	return strcmp(clause->field, "id") != 0 || clause->kind == CONDITION_HAS_WORD || clause->kind == CONDITION_IS_NULL;
+}
+
+static FieldTexts *
+texts_of(KeyedWriter *writer, const BoundNode *clause)
+{
+	FigureQuery *query = writer->query;
+	FieldTexts *texts;
+	ListCell   *cell;
+
+	foreach(cell, query->texts)
+	{
+		texts = lfirst(cell);
+		if (strcmp(texts->field, clause->field) == 0 && texts->type == clause->type)
+			return texts;
+	}
+	texts = palloc0(sizeof(FieldTexts));
+	texts->field = clause->field;
+	texts->type = clause->type;
+	texts->parameter = ++query->nparameters;
+	query->texts = lappend(query->texts, texts);
+	return texts;
+}
+
+static TextClause *
+text_clause_of(KeyedWriter *writer, FieldTexts *texts, const BoundNode *clause)
+{
+	char	   *meaning = clause_sql(&writer->sql, clause, "x", NULL, true);
+	TextClause *told;
+	ListCell   *cell;
+
+	foreach(cell, texts->clauses)
+	{
+		told = lfirst(cell);
+		if (strcmp(told->meaning, meaning) == 0)
+			return told;
+	}
+	told = palloc0(sizeof(TextClause));
+	told->clause = clause;
+	told->meaning = meaning;
+	told->parameter = ++writer->query->nparameters;
+	texts->clauses = lappend(texts->clauses, told);
+	return told;
+}
+
+/* A text of a field as it is compared with known ones: byte by byte. */
+static char *
+plain_text(const BoundNode *clause, const char *expr)
+{
+	return psprintf("(%s)%s::text COLLATE \"C\"", expr, clause->type == VALUE_LIST ? "::text[]" : "");
+}
+
+static char *
+told_sql(KeyedWriter *writer, const BoundNode *clause, const char *expr)
+{
+	TextClause *told = text_clause_of(writer, texts_of(writer, clause), clause);
+	FigureValue nothing = {.isnull = true};
+
+	return psprintf("CASE WHEN (%s) IS NULL THEN %s ELSE %s = ANY ($%d) END", expr,
+					segment_field_holds(clause, &nothing, writer->sql.shop) ? "true" : "false",
+					plain_text(clause, expr), told->parameter);
+}
+
+/* Have the texts returned that are not known yet. */
+static void
+select_unknown_texts(KeyedWriter *writer, Pass *pass, const BoundNode *clause)
+{
+	FigureColumn column = {.part = PART_UNKNOWN_TEXTS, .slot = -1};
+	List	   *by_branch = NIL;
+	ListCell   *cell;
+	char	   *extra;
+	char	   *total;
+
+	column.texts = texts_of(writer, clause);
+	foreach(cell, pass->branches)
+	{
+		const char *reached;
+		char	   *expr = branch_field(&writer->sql, lfirst(cell), pass->event, clause, &reached);
+
+		by_branch = lappend(by_branch, plain_text(clause, expr));
+	}
+	extra = extra_of(pass, by_branch);
+	total = total_of(pass, psprintf("array_agg(DISTINCT %s) FILTER (WHERE %s IS NOT NULL AND %s <> ALL ($%d))",
+									extra, extra, extra, column.texts->parameter));
+	foreach(cell, writer->selected)
+	{
+		if (strcmp(lfirst(cell), total) == 0)
+			return;
+	}
+	select_column(writer, total, &column);
+}
+
+/* A column of a pass's rows: whether all clauses hold; NULL where there are none. */
+static char *
+test_of(KeyedWriter *writer, Pass *pass, List *clauses)
+{
+	List	   *by_branch = NIL;
+	ListCell   *branch;
+	ListCell   *cell;
+
+	if (clauses == NIL)
+		return NULL;
+	foreach(branch, pass->branches)
+	{
+		List	   *parts = NIL;
+
+		foreach(cell, clauses)
+		{
+			const BoundNode *clause = lfirst(cell);
+			const char *reached;
+			char	   *expr = branch_field(&writer->sql, lfirst(branch), pass->event, clause, &reached);
+
+			if (reached)
+				parts = lappend(parts, unconstify(char *, reached));
+			parts = lappend(parts, is_told(clause) ? told_sql(writer, clause, expr)
+							: clause_sql(&writer->sql, clause, expr, NULL, true));
+		}
+		by_branch = lappend(by_branch, join_sql(parts, " AND "));
+	}
+	foreach(cell, clauses)
+	{
+		if (is_told(lfirst(cell)))
+			select_unknown_texts(writer, pass, lfirst(cell));
+	}
+	return extra_of(pass, by_branch);
+}
+
+static char *
+filtered(const char *aggregate, const char *test)
+{
+	return test ? psprintf("%s FILTER (WHERE %s)", aggregate, test) : pstrdup(aggregate);
+}
+
+/*
+ * What moves.
+ */
+
+static bool
+moving_offset(const BoundValue *value, DayOffset *offset)
+{
+	if (value->kind == CONDITION_OFFSET)
+	{
+		*offset = value->offset;
+		return true;
+	}
+	offset->n = (int32) value->number;
+	offset->unit = 'd';
+	return value->kind == CONDITION_DAY;
+}
+
+static List *
+clauses_that_move(List *clauses, bool moving)
+{
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	foreach(cell, clauses)
+	{
+		const BoundNode *clause = lfirst(cell);
+
+		if ((clause->type == VALUE_DATE && segment_clause_moves(clause)) == moving)
+			result = lappend(result, lfirst(cell));
+	}
+	return result;
+}
+
+/* How many moving bounds clauses have; more than MAX_BOUNDS where they cannot be followed one by one. */
+static int
+number_of_bounds(List *clauses)
+{
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, clauses)
+	{
+		const BoundNode *clause = lfirst(cell);
+
+		if (clause->anniversary)
+			return MAX_BOUNDS + 1;
+		n += Max(list_length(clause->values), 1);
+	}
+	return n;
+}
+
+/* The date that a clause is about, among a pass's rows. */
+static char *
+date_of(KeyedWriter *writer, Pass *pass, const BoundNode *clause)
+{
+	List	   *by_branch = NIL;
+	ListCell   *cell;
+
+	if (strcmp(clause->field, "date") == 0)
+		return "e.at";
+	foreach(cell, pass->branches)
+	{
+		const char *reached;
+
+		by_branch = lappend(by_branch, branch_field(&writer->sql, lfirst(cell), pass->event, clause, &reached));
+	}
+	return extra_of(pass, by_branch);
+}
+
+/* The first event from a day on, for which "test" holds: a moving bound that is there now passes it next. */
+static void
+select_passing(KeyedWriter *writer, Pass *pass, const char *test, const char *date, bool instant, DateADT from,
+			   const FigureColumn *column)
+{
+	const char *reached = psprintf("%s >= %s", date, instant ? sql_instant(begin_of(&writer->sql, from)) : sql_date(from));
+
+	select_column(writer, total_of(pass, filtered(psprintf("min(%s)", date),
+												  test ? psprintf("%s AND %s", test, reached) : reached)), column);
+}
+
+/*
+ * One moving value: "day < value" and its like let go of a day when the value
+ * goes past it, "day > value" when it arrives there, "=" does both.
+ */
+static void
+select_passing_value(KeyedWriter *writer, Pass *pass, const BoundFigure *figure, const char *test,
+					 const BoundNode *clause, const BoundValue *value, bool reaches, bool lets_go)
+{
+	FigureColumn column = {.part = PART_PASSING, .slot = figure->slot, .reaches = reaches, .lets_go = lets_go};
+	DateADT		day;
+
+	if (!moving_offset(value, &column.offset))
+		return;
+	day = day_of(&writer->sql, value);
+	select_passing(writer, pass, test, date_of(writer, pass, clause), clause->instant,
+				   lets_go ? day : next_day(day), &column);
+}
+
+static void
+select_passing_period(KeyedWriter *writer, Pass *pass, const BoundFigure *figure, const char *test,
+					  const char *date, bool instant, const Period *period)
+{
+	FigureColumn column = {.part = PART_PASSING, .slot = figure->slot, .period = period};
+	DateADT		first,
+				last;
+
+	if (segment_period_days(writer->sql.shop->today, period, &first, &last))
+		select_passing(writer, pass, test, date, instant, first, &column);
+}
+
+static void
+select_passings(KeyedWriter *writer, Pass *pass, const BoundFigure *figure, const char *test, const BoundNode *clause)
+{
+	ListCell   *cell;
+
+	switch (clause->kind)
+	{
+		case CONDITION_DURING:
+			select_passing_period(writer, pass, figure, test, date_of(writer, pass, clause), clause->instant, &clause->period);
+			break;
+		case CONDITION_BETWEEN:
+			select_passing_value(writer, pass, figure, test, clause, linitial(clause->values), false, true);
+			select_passing_value(writer, pass, figure, test, clause, lsecond(clause->values), true, false);
+			break;
+		case CONDITION_COMPARE:
+			{
+				bool		equal = clause->detail == CONDITION_EQ || clause->detail == CONDITION_NE;
+				bool		past = clause->detail == CONDITION_GE || clause->detail == CONDITION_LT;
+
+				select_passing_value(writer, pass, figure, test, clause, linitial(clause->values), !past, equal || past);
+			}
+			break;
+		default:
+			foreach(cell, clause->values)
+				select_passing_value(writer, pass, figure, test, clause, lfirst(cell), true, true);
+	}
+}
+
+/* All dates in the fields that clauses are about. */
+static void
+select_dates(KeyedWriter *writer, Pass *pass, const BoundFigure *figure, const char *test, List *clauses)
+{
+	List	   *fields = NIL;
+	ListCell   *cell;
+
+	foreach(cell, clauses)
+	{
+		const BoundNode *clause = lfirst(cell);
+		FigureColumn column = {.part = PART_DATES, .slot = figure->slot, .field = clause->field};
+		int			known = list_length(fields);
+		char	   *date;
+
+		if (number_in(&fields, clause->field) < known)
+			continue;
+		date = date_of(writer, pass, clause);
+		select_column(writer, total_of(pass, filtered(psprintf("array_agg(DISTINCT %s)", date), test)), &column);
+	}
+}
+
+/* What tells when a sum over the events that pass clauses may change by time alone. */
+static void
+select_changes(KeyedWriter *writer, Pass *pass, const BoundFigure *figure)
+{
+	List	   *moving = clauses_that_move(figure->narrow, true);
+	char	   *test;
+	ListCell   *cell;
+
+	if (moving == NIL)
+		return;
+	test = test_of(writer, pass, clauses_that_move(figure->narrow, false));
+	if (number_of_bounds(moving) > MAX_BOUNDS)
+	{
+		select_dates(writer, pass, figure, test, moving);
+		return;
+	}
+	foreach(cell, moving)
+		select_passings(writer, pass, figure, test, lfirst(cell));
+}
+
+/* The first day on which a clause can hold, now or later: bounds only move on. */
+static DateADT
+earliest_day(const SqlWriter *writer, const BoundNode *clause)
+{
+	const BoundValue *value = clause->values != NIL ? linitial(clause->values) : NULL;
+	DateADT		first,
+				last;
+
+	if (strcmp(clause->field, "date") != 0 || clause->anniversary || is_negative(clause))
+		return DATEVAL_NOBEGIN;
+	switch (clause->kind)
+	{
+		case CONDITION_DURING:
+			return segment_period_days(writer->shop->today, &clause->period, &first, &last) ? first : DATEVAL_NOBEGIN;
+		case CONDITION_COMPARE:
+			if (clause->detail == CONDITION_LT || clause->detail == CONDITION_LE)
+				return DATEVAL_NOBEGIN;
+			break;
+		case CONDITION_BETWEEN:
+			break;
+		default:
+			return DATEVAL_NOBEGIN;
+	}
+	return value->kind == CONDITION_DATETIME ? DATEVAL_NOBEGIN : day_of(writer, value);
+}
+
+static TimestampTz
+earliest_event(const SqlWriter *writer, const BoundFigure *figure)
+{
+	DateADT		day = DATEVAL_NOBEGIN;
+	ListCell   *cell;
+
+	foreach(cell, figure->narrow)
+		day = Max(day, earliest_day(writer, lfirst(cell)));
+	return begin_of(writer, day);
+}
+
+/*
+ * Figures.
+ */
+
+static const char *
+aggregate_sql(const SqlWriter *writer, const BoundFigure *figure)
+{
+	switch (figure->aggregate)
+	{
+		case AGGREGATE_COUNT:
+			return figure->event == NARROW_LINES || narrows_by_lines(writer, figure)
+				? "count(DISTINCT e.event)" : "count(*)";
+		case AGGREGATE_QUANTITY:
+		case AGGREGATE_POINTS:
+			return "sum(e.items)";
+		default:
+			return "sum(e.amount)";
+	}
+}
+
+static void
+select_sum(KeyedWriter *writer, const BoundFigure *figure)
+{
+	Pass	   *pass = pass_for(writer, figure, earliest_event(&writer->sql, figure));
+	char	   *test;
+	char	   *total;
+
+	if (pass == NULL)
+	{
+		select_part(writer, figure->word->id == WORD_AVERAGE_ORDER_VALUE ? "NULL::numeric" : "0", PART_VALUE, figure->slot);
+		return;
+	}
+	test = test_of(writer, pass, figure->narrow);
+	total = total_of(pass, filtered(aggregate_sql(&writer->sql, figure), test));
+	if (figure->word->id == WORD_AVERAGE_ORDER_VALUE)
+		total = psprintf("(%s / nullif(%s, 0))", total, total_of(pass, filtered("count(*)", test)));
+	else
+		total = psprintf("COALESCE(%s, 0)", total);
+	select_part(writer, total, PART_VALUE, figure->slot);
+	select_changes(writer, pass, figure);
+}
+
+/* The first or last order's instant. */
+static void
+select_order_date(KeyedWriter *writer, const BoundFigure *figure, const char *aggregate, FigurePart part)
+{
+	BoundFigure orders = *figure;
+	Pass	   *pass;
+
+	orders.event = NARROW_ORDERS;
+	pass = pass_for(writer, &orders, DT_NOBEGIN);
+	select_part(writer, pass ? total_of(pass, aggregate) : "NULL::timestamptz", part, figure->slot);
+}
+
+/* What was spent in some months up to one; they move when a month ends. */
+static void
+select_spent_in_months(KeyedWriter *writer, const BoundFigure *figure, int first, int last)
+{
+	static const Period last_month = {.unit = PERIOD_MONTH, .n = -1};
+	BoundFigure spent = *figure;
+	Period	   *period = palloc0(sizeof(Period));
+	DateADT		from,
+				ignored;
+	TimestampTz since = DT_NOBEGIN;
+	Pass	   *pass;
+	char	   *total = "0";
+	FigureColumn enters = {.part = PART_PASSING, .slot = figure->slot};
+
+	spent.event = NARROW_SPENT;
+	period->unit = PERIOD_MONTH;
+	period->n = first;
+	if (segment_period_days(writer->sql.shop->today, period, &from, &ignored))
+		since = begin_of(&writer->sql, from);
+	pass = pass_for(writer, &spent, since);
+	if (pass != NULL)
+		total = psprintf("COALESCE(%s, 0)",
+						 total_of(pass, filtered("sum(e.amount)", at_in_months(&writer->sql, first, last, "e.at"))));
+	if (figure->months > 0)
+		total = psprintf("(%s / %d)", total, figure->months);
+	select_part(writer, total, PART_VALUE, figure->slot);
+	if (pass == NULL)
+		return;
+	select_passing_period(writer, pass, figure, NULL, "e.at", true, period);
+	if (first == last)
+		return;
+	/* after last month come those that do not count yet */
+	enters.period = &last_month;
+	if (segment_period_days(writer->sql.shop->today, &last_month, &ignored, &from))
+		select_passing(writer, pass, NULL, "e.at", true, next_day(from), &enters);
+}
+
+static void
+select_monthly_average(KeyedWriter *writer, const BoundFigure *figure)
+{
+	BoundFigure spent = *figure;
+	Pass	   *pass;
+
+	if (figure->months > 0)
+	{
+		select_spent_in_months(writer, figure, -figure->months, -1);
+		return;
+	}
+	spent.event = NARROW_SPENT;
+	pass = pass_for(writer, &spent, DT_NOBEGIN);
+	select_part(writer, pass ? psprintf("COALESCE(%s, 0)", total_of(pass, "sum(e.amount)")) : "0", PART_VALUE, figure->slot);
+	select_order_date(writer, figure, "min(e.at)", PART_FIRST_ORDER);
+}
+
+static void
+select_points(KeyedWriter *writer, const BoundFigure *figure)
+{
+	bool		expires = false;
+
+	if (figure->word->id == WORD_POINTS)
+	{
+		if (segment_source_column(segment_customers_source(writer->sql.set), "points"))
+		{
+			select_part(writer, figure_sql(&writer->sql, figure), PART_VALUE, figure->slot);
+			return;
+		}
+		(void) points_rows_sql(&writer->sql, &expires);
+		if (!expires)
+		{
+			writer->points = "sum(e.points) AS total";
+			select_part(writer, "COALESCE(l.total, 0)", PART_VALUE, figure->slot);
+			return;
+		}
+	}
+	writer->query->ledger = lappend(writer->query->ledger, unconstify(BoundFigure *, figure));
+}
+
+/* The rows of the ledgers, for figures that are made of them. */
+static void
+select_ledger(KeyedWriter *writer)
+{
+	if (writer->query->ledger == NIL)
+		return;
+	writer->points = psprintf("%s%sarray_agg(e.points::numeric) AS points, array_agg(e.at) AS at,"
+							  " array_agg(e.valid_from) AS valid_from, array_agg(e.expires_at) AS expires_at",
+							  writer->points ? writer->points : "", writer->points ? ", " : "");
+	select_part(writer, "l.points", PART_LEDGER_POINTS, -1);
+	select_part(writer, "l.at", PART_LEDGER_AT, -1);
+	select_part(writer, "l.valid_from", PART_LEDGER_VALID_FROM, -1);
+	select_part(writer, "l.expires_at", PART_LEDGER_EXPIRES_AT, -1);
+}
+
+static void
+select_figure(KeyedWriter *writer, const BoundFigure *figure)
+{
+	switch (figure->word->id)
+	{
+		case WORD_TIER:
+		case WORD_GROUPS:
+			break;				/* made of others */
+		case WORD_POINTS:
+		case WORD_POINTS_EXPIRING:
+			select_points(writer, figure);
+			break;
+		case WORD_FIRST_ORDER_DATE:
+			select_order_date(writer, figure, "min(e.at)", PART_VALUE);
+			break;
+		case WORD_LAST_ORDER_DATE:
+			select_order_date(writer, figure, "max(e.at)", PART_VALUE);
+			break;
+		case WORD_DAYS_SINCE_LAST_ORDER:
+			select_order_date(writer, figure, "max(e.at)", PART_LAST_ORDER);
+			break;
+		case WORD_MONTHLY_TOTAL:
+			select_spent_in_months(writer, figure, 0, 0);
+			break;
+		case WORD_MONTHLY_AVERAGE:
+			select_monthly_average(writer, figure);
+			break;
+		case WORD_AGE:
+			select_part(writer, age_sql(&writer->sql), PART_VALUE, figure->slot);
+			select_part(writer, finite_date("c.birth_date"), PART_BIRTH_DATE, figure->slot);
+			break;
+		default:
+			if (figure->aggregate != AGGREGATE_NONE || figure->word->id == WORD_AMOUNT_SPENT ||
+				figure->word->id == WORD_AVERAGE_ORDER_VALUE)
+				select_sum(writer, figure);
+			else
+				select_part(writer, figure_sql(&writer->sql, figure), PART_VALUE, figure->slot);
+	}
+}
+
+/*
+ * The whole query.
+ */
+
+/* The rows of a branch whose customer, or what they name, is asked for. */
+static void
+append_keyed_branch(StringInfo sql, const SqlWriter *writer, const Pass *pass, int n, bool inherit)
+{
+	const Branch *branch = list_nth(pass->branches, n);
+	const Source *order = branch->order;
+	const char *own;
+	const char *inherited;
+	const char *customer;
+	char	   *orders = NULL;
+	char	   *parents = NULL;
+	ListCell   *cell;
+
+	branch_customers(branch, &own, &inherited);
+	customer = inherit ? inherited : own;
+	/* where keys repeat: the keys of those rows that can be named */
+	if (customer[0] == 'o')
+	{
+		orders = psprintf("SELECT k.key FROM %s k WHERE k.customer = ANY ($1)", order->mapping_sql);
+		parents = psprintf("SELECT k.key FROM %s k WHERE k.order_key IN (%s)", branch->parent->mapping_sql, orders);
+	}
+	else if (customer[0] == 'p')
+	{
+		parents = psprintf("SELECT k.key FROM %s k WHERE k.customer = ANY ($1)", branch->parent->mapping_sql);
+		if (order)
+			orders = psprintf("SELECT k.order_key FROM %s k WHERE k.customer = ANY ($1)", branch->parent->mapping_sql);
+	}
+	else if (branch->parent)
+		parents = psprintf("SELECT k.%s FROM %s k WHERE k.customer = ANY ($1)",
+						   segment_field_column(branch->source->role, FIELD_PARENT_KEY), branch->source->mapping_sql);
+	appendStringInfoString(sql, "SELECT ");
+	append_event(sql, writer, branch);
+	foreach(cell, pass->extras)
+		appendStringInfo(sql, ", %s AS x%d", (char *) list_nth(lfirst(cell), n), foreach_current_index(cell));
+	append_rows(sql, writer, pass->event, branch, parents, orders);
+	if (inherit)
+		appendStringInfo(sql, " AND %s IS NULL", own);
+	appendStringInfo(sql, " AND %s = ANY ($1)", customer);
+	if (pass->windowed)
+		appendStringInfo(sql, " AND %s >= %s", branch_at(branch), sql_instant(pass->since));
+}
+
+static void
+append_pass(StringInfo sql, const SqlWriter *writer, const Pass *pass)
+{
+	ListCell   *cell;
+	const char *separator = "";
+
+	appendStringInfoString(sql, "\n\tLEFT JOIN (SELECT e.customer");
+	foreach(cell, pass->totals)
+		appendStringInfo(sql, ", %s AS v%d", (char *) lfirst(cell), foreach_current_index(cell));
+	appendStringInfoString(sql, " FROM (");
+	for (int n = 0; n < list_length(pass->branches); n++)
+	{
+		const char *own;
+		const char *inherited;
+
+		branch_customers(list_nth(pass->branches, n), &own, &inherited);
+		for (int inherit = 0; inherit <= (inherited ? 1 : 0); inherit++)
+		{
+			appendStringInfoString(sql, separator);
+			append_keyed_branch(sql, writer, pass, n, inherit);
+			separator = " UNION ALL ";
+		}
+	}
+	appendStringInfo(sql, ") e GROUP BY e.customer) p%d ON p%d.customer = c.key", pass->id, pass->id);
+}
+
+static FigureQuery *
+finish_query(KeyedWriter *writer)
+{
+	SourceSet  *set = writer->sql.set;
+	StringInfoData sql;
+	ListCell   *cell;
+	bool		ignored;
+
+	select_ledger(writer);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT c.key::%s", set->key_type_name);
+	foreach(cell, writer->selected)
+		appendStringInfo(&sql, ", %s", (char *) lfirst(cell));
+	appendStringInfo(&sql, "\nFROM %s c", segment_customers_source(set)->mapping_sql);
+	foreach(cell, writer->passes)
+		append_pass(&sql, &writer->sql, lfirst(cell));
+	if (writer->points)
+		appendStringInfo(&sql, "\n\tLEFT JOIN (SELECT e.customer, %s FROM (%s) e GROUP BY e.customer) l ON l.customer = c.key",
+						 writer->points, points_rows_sql(&writer->sql, &ignored));
+	appendStringInfoString(&sql, "\nWHERE c.counts AND c.key = ANY ($1)");
+	if (set->nanonymous > 0)
+		appendStringInfo(&sql, " AND c.key <> ALL (%s)", set->anonymous_sql);
+	appendStringInfo(&sql, "\nORDER BY c.key%s", set->key_order);
+	writer->query->sql = sql.data;
+	return writer->query;
+}
+
+static bool
+is_windowed(const SqlWriter *writer, const BoundFigure *figure)
+{
+	return figure->word->id == WORD_MONTHLY_TOTAL || figure->months > 0 ||
+		earliest_event(writer, figure) != DT_NOBEGIN;
+}
+
+static void
+begin_query(KeyedWriter *writer, SourceSet *set, const Bound *bound, const Shop *shop)
+{
+	memset(writer, 0, sizeof(KeyedWriter));
+	writer->sql.set = set;
+	writer->sql.bound = bound;
+	writer->sql.shop = shop;
+	writer->sql.raw = writer->sql.keyed = true;
+	writer->query = palloc0(sizeof(FigureQuery));
+	writer->query->nparameters = 1;
+}
+
+/*
+ * Queries, at least one, that read the figures of the customers in $1 whose
+ * slots are wanted (NULL: all).  They hold as long as the shop's day and zone do.
+ */
+List *
+segment_figure_queries(SourceSet *set, const Bound *bound, const Shop *shop, const bool *slots)
+{
+	KeyedWriter writer;
+	List	   *queries = NIL;
+
+	begin_query(&writer, set, bound, shop);
+	/* those that go over all rows first: the others then share that */
+	for (int windowed = 0; windowed < 2; windowed++)
+	{
+		for (int i = 0; i < bound->nfigures; i++)
+		{
+			const BoundFigure *figure = bound->figures[i];
+
+			if ((slots && !slots[i]) || is_windowed(&writer.sql, figure) != windowed)
+				continue;
+			if (list_length(writer.selected) >= COLUMNS_OF_QUERY)
+			{
+				queries = lappend(queries, finish_query(&writer));
+				begin_query(&writer, set, bound, shop);
+			}
+			select_figure(&writer, figure);
+		}
+	}
+	return lappend(queries, finish_query(&writer));
 }

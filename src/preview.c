@@ -12,9 +12,8 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "condition_eval.h"
 #include "condition_sql.h"
-#include "configuration.h"
+#include "figure.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "preview.h"
@@ -31,11 +30,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(segment_to_sql);
 PG_FUNCTION_INFO_V1(segment_preview);
 PG_FUNCTION_INFO_V1(segment_preview_count);
 PG_FUNCTION_INFO_V1(segment_judge_condition);
+PG_FUNCTION_INFO_V1(segment_figures_of);
 PG_FUNCTION_INFO_V1(segment_figures);
 PG_FUNCTION_INFO_V1(segment_what_if_group);
 PG_FUNCTION_INFO_V1(segment_forecast);
@@ -60,35 +61,6 @@ typedef struct Inquiry
 	const BoundNode *proposed;
 } Inquiry;
 
-/*
- * The shop's clock.
- */
-
-static void
-read_shop(Shop *shop, TimestampTz at)
-{
-	SPITupleTable *table;
-	Identity	caller;
-	Datum		value;
-	Oid			type = TEXTOID;
-
-	shop->at = at;
-	shop->zone_name = segment_setting("timezone");
-	shop->zone = pg_tzset(shop->zone_name);
-	if (shop->zone == NULL || !segment_day_of_instant(at, shop->zone, &shop->today))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("argument \"at\" is not a day of the calendar"),
-				 errhint("Give an instant between the years 1 and 9999, or leave it out for now.")));
-	value = CStringGetTextDatum(segment_setting("country_code"));
-	segment_become(segment_owner(), &caller);
-	segment_execute_with("SELECT segment._phone_rules_of($1)", 1, &type, &value, NULL, false, NULL, NULL);
-	segment_resume(&caller);
-	table = SPI_tuptable;
-	shop->phone_rules = SPI_getvalue(table->vals[0], table->tupdesc, 1);
-	shop->phones = segment_parse_phone_rules(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(shop->phone_rules))));
-}
-
 /* Must run inside SPI, like all that follows. */
 static void
 open_inquiry(Inquiry *inquiry)
@@ -110,7 +82,7 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 	const Condition *its;
 
 	open_inquiry(inquiry);
-	read_shop(&inquiry->shop, PG_ARGISNULL(at) ? segment_now() : PG_GETARG_TIMESTAMPTZ(at));
+	segment_shop_at(&inquiry->shop, PG_ARGISNULL(at) ? segment_now() : PG_GETARG_TIMESTAMPTZ(at));
 	its = PG_GETARG_CONDITION_P(condition);
 	inquiry->bound = segment_bind(inquiry->set, 1, &its);
 }
@@ -119,75 +91,12 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
  * Reading figures.
  */
 
-/* The owner of all tables that the language reads here, InvalidOid where there are several. */
-static Oid
-only_owner(SourceSet *set)
-{
-	Oid			owner = segment_customers_source(set)->owner;
-
-	for (int i = 0; i < set->nsources; i++)
-	{
-		if (set->sources[i].owner != owner)
-			return InvalidOid;
-	}
-	return owner;
-}
-
-static void
-read_list(Datum value, FigureValue *figure)
-{
-	Datum	   *elements;
-	bool	   *nulls;
-
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &figure->nelements);
-	figure->elements = palloc0(sizeof(char *) * Max(figure->nelements, 1));
-	for (int i = 0; i < figure->nelements; i++)
-	{
-		if (!nulls[i])
-			figure->elements[i] = TextDatumGetCString(elements[i]);
-	}
-}
-
-/* One figure of a row; the query gives whatever type its SQL has. */
-static void
-read_figure(SourceSet *set, const BoundFigure *figure, Datum value, bool isnull, Oid type, FigureValue *result)
-{
-	memset(result, 0, sizeof(FigureValue));
-	result->isnull = isnull;
-	result->derived = figure->word->id == WORD_GIVEN_NAME &&
-		segment_source_column(segment_customers_source(set), "given_name") != NULL;
-	if (isnull)
-		return;
-	switch (figure->type)
-	{
-		case VALUE_NUMBER:
-			result->number = type == INT8OID ? int64_to_numeric(DatumGetInt64(value))
-				: type == INT4OID ? int64_to_numeric(DatumGetInt32(value)) : DatumGetNumericCopy(value);
-			break;
-		case VALUE_DATE:
-			if (type == TIMESTAMPTZOID)
-				result->instant = DatumGetTimestampTz(value);
-			else
-				result->date = DatumGetDateADT(value);
-			break;
-		case VALUE_BOOLEAN:
-			result->boolean = DatumGetBool(value);
-			break;
-		case VALUE_LIST:
-			read_list(value, result);
-			break;
-		default:
-			result->text = TextDatumGetCString(value);
-	}
-}
-
 /* Hand those who satisfy the condition to take(), until it has enough; work for the batch after each. */
 static void
 inquire(Inquiry *inquiry, void (*after_batch) (Inquiry *))
 {
 	SourceSet  *set = inquiry->set;
-	Oid			owner = only_owner(set);
+	Oid			owner = segment_only_owner(set);
 	char	   *sql = psprintf("%s\nORDER BY c.key%s", segment_figures_select(set, inquiry->bound, &inquiry->shop), set->key_order);
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "segment inquiry", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before;
@@ -223,8 +132,8 @@ inquire(Inquiry *inquiry, void (*after_batch) (Inquiry *))
 		{
 			heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
 			for (int j = 0; j < n; j++)
-				read_figure(set, inquiry->bound->figures[j], values[j + 1], nulls[j + 1],
-							TupleDescAttr(table->tupdesc, j + 1)->atttypid, &figures[j]);
+				segment_read_figure(set, inquiry->bound->figures[j], values[j + 1], nulls[j + 1],
+									TupleDescAttr(table->tupdesc, j + 1)->atttypid, &figures[j]);
 			if (inquiry->bound->ngroups > 0)
 				segment_judge_groups(inquiry->bound, figures, &inquiry->shop, NULL,
 									 palloc0(sizeof(bool) * inquiry->bound->ngroups));
@@ -675,6 +584,124 @@ segment_preview(PG_FUNCTION_ARGS)
 }
 
 /*
+ * segment._figures_of(): figures that a condition names, with all that can be
+ * told of them, for tests.
+ */
+
+static char *
+list_text(const FigureValue *value)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(value->nelements, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(value->nelements, 1));
+	Oid			output;
+	bool		varlena;
+
+	for (int i = 0; i < value->nelements; i++)
+	{
+		nulls[i] = value->elements[i] == NULL;
+		elements[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(value->elements[i]);
+	}
+	getTypeOutputInfo(TEXTARRAYOID, &output, &varlena);
+	return OidOutputFunctionCall(output, PointerGetDatum(segment_array(TEXTOID, elements, nulls, value->nelements)));
+}
+
+static char *
+figure_text(const BoundFigure *figure, const FigureValue *value)
+{
+	switch (figure->type)
+	{
+		case VALUE_NUMBER:
+			return numeric_normalize(value->number);
+		case VALUE_DATE:
+			if (figure->instant)
+				return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(value->instant)));
+			return DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(value->date)));
+		case VALUE_BOOLEAN:
+			return pstrdup(value->boolean ? "true" : "false");
+		case VALUE_LIST:
+			return list_text(value);
+		default:
+			return value->text;
+	}
+}
+
+static void
+put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
+{
+	Oid			output;
+	bool		varlena;
+	Datum		values[4];
+
+	getTypeOutputInfo(inquiry->set->key_type, &output, &varlena);
+	values[0] = CStringGetTextDatum(OidOutputFunctionCall(output, key));
+	for (int i = 0; i < inquiry->bound->nfigures; i++)
+	{
+		const BoundFigure *figure = inquiry->bound->figures[i];
+		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
+		bool		nulls[4] = {false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
+
+		values[1] = CStringGetTextDatum(figure->text);
+		values[2] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
+		values[3] = TimestampTzGetDatum(value.next_change);
+		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
+	}
+}
+
+/* Keys from texts, each read as its type reads it. */
+static Datum *
+read_keys(SourceSet *set, Datum array, int *n)
+{
+	Datum	   *keys;
+	Oid			input;
+	Oid			ioparam;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, n);
+	getTypeInputInfo(set->key_type, &input, &ioparam);
+	for (int i = 0; i < *n; i++)
+		keys[i] = OidInputFunctionCall(input, TextDatumGetCString(keys[i]), ioparam, -1);
+	return keys;
+}
+
+Datum
+segment_figures_of(PG_FUNCTION_ARGS)
+{
+	Inquiry		inquiry;
+	TupleDesc	desc;
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
+	BoundNode	everybody = {.kind = CONDITION_TRUE};
+
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	segment_connect(0);
+	begin_inquiry(&inquiry, fcinfo, 0, 2);
+	inquiry.rows = rows;
+	inquiry.desc = desc;
+	inquiry.take = put_figures;
+	if (PG_ARGISNULL(1))
+	{
+		inquiry.bound->roots[0] = &everybody;
+		inquire(&inquiry, NULL);
+	}
+	else
+	{
+		FigureReader reader;
+		int			n;
+		int			found;
+		Datum	   *keys = read_keys(inquiry.set, PG_GETARG_DATUM(1), &n);
+		CustomerFigures *read;
+
+		segment_figures_open(&reader, inquiry.set, inquiry.bound, NULL);
+		read = segment_figures_read(&reader, &inquiry.shop, keys, n, GetActiveSnapshot(), &found);
+		for (int i = 0; i < found; i++)
+			put_figures(&inquiry, read[i].customer, read[i].figures);
+		segment_figures_close(&reader);
+	}
+	segment_sources_release();
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
  * segment.what_if_group(), segment.forecast()
  */
 
@@ -750,7 +777,7 @@ segment_what_if_group(PG_FUNCTION_ARGS)
 	code = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	segment_connect(0);
 	open_inquiry(&inquiry);
-	read_shop(&inquiry.shop, segment_now());
+	segment_shop_at(&inquiry.shop, segment_now());
 	bind_both(&inquiry, code, PG_GETARG_CONDITION_P(1));
 	inquiry.rows = rows;
 	inquiry.desc = desc;
@@ -767,7 +794,7 @@ shop_of_day(Shop *shop, DateADT day)
 {
 	TimestampTz at;
 
-	read_shop(shop, segment_now());
+	segment_shop_at(shop, segment_now());
 	if (day < shop->today)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -780,7 +807,7 @@ shop_of_day(Shop *shop, DateADT day)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("argument \"date\" is not a day of the calendar"),
 				 errhint("Give a day from today on.")));
-	read_shop(shop, at);
+	segment_shop_at(shop, at);
 }
 
 Datum

@@ -16,6 +16,7 @@
  *		standing.c			write standings, log changes
  *		row.c				what one row of an attached table means
  *		stale.c				sources whose state may be wrong
+ *		figure.c			figures of customers, read from the attached tables
  *		condition_change.c	when a condition may change by time alone: pure
  *		condition_eval.c	whether a condition holds: pure;  condition_sql.c  its defining SQL
  *		bind.c				names of a condition looked up in a shop
