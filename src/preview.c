@@ -584,124 +584,6 @@ segment_preview(PG_FUNCTION_ARGS)
 }
 
 /*
- * segment._figures_of(): figures that a condition names, with all that can be
- * told of them, for tests.
- */
-
-static char *
-list_text(const FigureValue *value)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * Max(value->nelements, 1));
-	bool	   *nulls = palloc(sizeof(bool) * Max(value->nelements, 1));
-	Oid			output;
-	bool		varlena;
-
-	for (int i = 0; i < value->nelements; i++)
-	{
-		nulls[i] = value->elements[i] == NULL;
-		elements[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(value->elements[i]);
-	}
-	getTypeOutputInfo(TEXTARRAYOID, &output, &varlena);
-	return OidOutputFunctionCall(output, PointerGetDatum(segment_array(TEXTOID, elements, nulls, value->nelements)));
-}
-
-static char *
-figure_text(const BoundFigure *figure, const FigureValue *value)
-{
-	switch (figure->type)
-	{
-		case VALUE_NUMBER:
-			return numeric_normalize(value->number);
-		case VALUE_DATE:
-			if (figure->instant)
-				return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(value->instant)));
-			return DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(value->date)));
-		case VALUE_BOOLEAN:
-			return pstrdup(value->boolean ? "true" : "false");
-		case VALUE_LIST:
-			return list_text(value);
-		default:
-			return value->text;
-	}
-}
-
-static void
-put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
-{
-	Oid			output;
-	bool		varlena;
-	Datum		values[4];
-
-	getTypeOutputInfo(inquiry->set->key_type, &output, &varlena);
-	values[0] = CStringGetTextDatum(OidOutputFunctionCall(output, key));
-	for (int i = 0; i < inquiry->bound->nfigures; i++)
-	{
-		const BoundFigure *figure = inquiry->bound->figures[i];
-		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
-		bool		nulls[4] = {false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
-
-		values[1] = CStringGetTextDatum(figure->text);
-		values[2] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
-		values[3] = TimestampTzGetDatum(value.next_change);
-		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
-	}
-}
-
-/* Keys from texts, each read as its type reads it. */
-static Datum *
-read_keys(SourceSet *set, Datum array, int *n)
-{
-	Datum	   *keys;
-	Oid			input;
-	Oid			ioparam;
-
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, n);
-	getTypeInputInfo(set->key_type, &input, &ioparam);
-	for (int i = 0; i < *n; i++)
-		keys[i] = OidInputFunctionCall(input, TextDatumGetCString(keys[i]), ioparam, -1);
-	return keys;
-}
-
-Datum
-segment_figures_of(PG_FUNCTION_ARGS)
-{
-	Inquiry		inquiry;
-	TupleDesc	desc;
-	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
-	BoundNode	everybody = {.kind = CONDITION_TRUE};
-
-	if (PG_ARGISNULL(0))
-		return (Datum) 0;
-	segment_connect(0);
-	begin_inquiry(&inquiry, fcinfo, 0, 2);
-	inquiry.rows = rows;
-	inquiry.desc = desc;
-	inquiry.take = put_figures;
-	if (PG_ARGISNULL(1))
-	{
-		inquiry.bound->roots[0] = &everybody;
-		inquire(&inquiry, NULL);
-	}
-	else
-	{
-		FigureReader reader;
-		int			n;
-		int			found;
-		Datum	   *keys = read_keys(inquiry.set, PG_GETARG_DATUM(1), &n);
-		CustomerFigures *read;
-
-		segment_figures_open(&reader, inquiry.set, inquiry.bound, NULL);
-		read = segment_figures_read(&reader, &inquiry.shop, keys, n, GetActiveSnapshot(), &found);
-		for (int i = 0; i < found; i++)
-			put_figures(&inquiry, read[i].customer, read[i].figures);
-		segment_figures_close(&reader);
-	}
-	segment_sources_release();
-	SPI_finish();
-	return (Datum) 0;
-}
-
-/*
  * segment.what_if_group(), segment.forecast()
  */
 
@@ -832,6 +714,124 @@ segment_forecast(PG_FUNCTION_ARGS)
 		inquiry.desc = desc;
 		inquiry.take = note_key;
 		inquire(&inquiry, put_movers);
+	}
+	segment_sources_release();
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * segment._figures_of(): figures that a condition names, with all that can be
+ * told of them, for tests.
+ */
+
+static char *
+list_text(const FigureValue *value)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(value->nelements, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(value->nelements, 1));
+	Oid			output;
+	bool		varlena;
+
+	for (int i = 0; i < value->nelements; i++)
+	{
+		nulls[i] = value->elements[i] == NULL;
+		elements[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(value->elements[i]);
+	}
+	getTypeOutputInfo(TEXTARRAYOID, &output, &varlena);
+	return OidOutputFunctionCall(output, PointerGetDatum(segment_array(TEXTOID, elements, nulls, value->nelements)));
+}
+
+static char *
+figure_text(const BoundFigure *figure, const FigureValue *value)
+{
+	switch (figure->type)
+	{
+		case VALUE_NUMBER:
+			return numeric_normalize(value->number);
+		case VALUE_DATE:
+			if (figure->instant)
+				return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(value->instant)));
+			return DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(value->date)));
+		case VALUE_BOOLEAN:
+			return pstrdup(value->boolean ? "true" : "false");
+		case VALUE_LIST:
+			return list_text(value);
+		default:
+			return value->text;
+	}
+}
+
+static void
+put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
+{
+	Oid			output;
+	bool		varlena;
+	Datum		values[4];
+
+	getTypeOutputInfo(inquiry->set->key_type, &output, &varlena);
+	values[0] = CStringGetTextDatum(OidOutputFunctionCall(output, key));
+	for (int i = 0; i < inquiry->bound->nfigures; i++)
+	{
+		const BoundFigure *figure = inquiry->bound->figures[i];
+		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
+		bool		nulls[4] = {false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
+
+		values[1] = CStringGetTextDatum(figure->text);
+		values[2] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
+		values[3] = TimestampTzGetDatum(value.next_change);
+		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
+	}
+}
+
+/* Keys from texts, each read as its type reads it. */
+static Datum *
+read_keys(SourceSet *set, Datum array, int *n)
+{
+	Datum	   *keys;
+	Oid			input;
+	Oid			ioparam;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, n);
+	getTypeInputInfo(set->key_type, &input, &ioparam);
+	for (int i = 0; i < *n; i++)
+		keys[i] = OidInputFunctionCall(input, TextDatumGetCString(keys[i]), ioparam, -1);
+	return keys;
+}
+
+Datum
+segment_figures_of(PG_FUNCTION_ARGS)
+{
+	Inquiry		inquiry;
+	TupleDesc	desc;
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
+	BoundNode	everybody = {.kind = CONDITION_TRUE};
+
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	segment_connect(0);
+	begin_inquiry(&inquiry, fcinfo, 0, 2);
+	inquiry.rows = rows;
+	inquiry.desc = desc;
+	inquiry.take = put_figures;
+	if (PG_ARGISNULL(1))
+	{
+		inquiry.bound->roots[0] = &everybody;
+		inquire(&inquiry, NULL);
+	}
+	else
+	{
+		FigureReader reader;
+		int			n;
+		int			found;
+		Datum	   *keys = read_keys(inquiry.set, PG_GETARG_DATUM(1), &n);
+		CustomerFigures *read;
+
+		segment_figures_open(&reader, inquiry.set, inquiry.bound, NULL);
+		read = segment_figures_read(&reader, &inquiry.shop, keys, n, GetActiveSnapshot(), &found);
+		for (int i = 0; i < found; i++)
+			put_figures(&inquiry, read[i].customer, read[i].figures);
+		segment_figures_close(&reader);
 	}
 	segment_sources_release();
 	SPI_finish();
