@@ -25,10 +25,14 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+/* up to so many customers are read by plans that are made once, whoever they are */
+#define FEW_CUSTOMERS		100
 
 /* texts of a field that are remembered; with more, all are forgotten and told anew */
 #define MAX_KNOWN_TEXTS		1000
@@ -680,17 +684,33 @@ prepare_queries(FigureReader *reader, const Shop *shop)
 	forget_plans(reader);
 	before = MemoryContextSwitchTo(reader->context);
 	reader->queries = segment_figure_queries(reader->set, reader->bound, shop, reader->slots);
-	reader->plans = palloc0(sizeof(SPIPlanPtr) * list_length(reader->queries));
-	reader->nplans = list_length(reader->queries);
+	reader->nplans = 2 * list_length(reader->queries);
+	reader->plans = palloc0(sizeof(SPIPlanPtr) * reader->nplans);
 	reader->day = shop->today;
 	reader->zone_name = pstrdup(shop->zone_name);
 	MemoryContextSwitchTo(before);
 	reader->ready = true;
 }
 
+/*
+ * The plan of a query.  For few customers, as in a sale, one is made that goes
+ * by the indexes; to plan such a query takes longer than to run it, and so does
+ * compiling its expressions.
+ */
+static SPIPlanPtr
+plan_of(FigureReader *reader, int number, bool few, const Oid *types)
+{
+	FigureQuery *query = list_nth(reader->queries, number);
+	SPIPlanPtr *plan = &reader->plans[2 * number + few];
+
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return few ? segment_plan(plan, query->sql, query->nparameters, types)
+		: segment_merchant_plan(plan, query->sql, query->nparameters, types);
+}
+
 /* Run a query until it tells no text that is not known; rows are in SPI_tuptable. */
 static uint64
-run_query(FigureReader *reader, int number, const Shop *shop, Datum customers, Snapshot snapshot)
+run_query(FigureReader *reader, int number, const Shop *shop, Datum customers, bool few, Snapshot snapshot)
 {
 	FigureQuery *query = list_nth(reader->queries, number);
 	Oid		   *types = palloc(sizeof(Oid) * query->nparameters);
@@ -722,8 +742,7 @@ run_query(FigureReader *reader, int number, const Shop *shop, Datum customers, S
 				values[((TextClause *) lfirst(clause))->parameter - 1] = text_array(((TextClause *) lfirst(clause))->texts);
 		}
 		segment_become_merchant(reader->reads_as, NULL, &caller);
-		n = segment_fetch_as_of(segment_merchant_plan(&reader->plans[number], query->sql, query->nparameters, types),
-								values, NULL, snapshot);
+		n = segment_fetch_as_of(plan_of(reader, number, few, types), values, NULL, snapshot);
 		segment_resume(&caller);
 		if (!learn_texts(reader, query, SPI_tuptable, n, shop))
 			return n;
@@ -819,11 +838,11 @@ no_figures(const Bound *bound)
 
 /* Read what a query gives; the first one says who there is. */
 static void
-read_query(FigureReader *reader, int number, const Shop *shop, Datum customers, Snapshot snapshot,
+read_query(FigureReader *reader, int number, const Shop *shop, Datum customers, bool few, Snapshot snapshot,
 		   CustomerFigures **result, int *found)
 {
 	const FigureQuery *query = list_nth(reader->queries, number);
-	uint64		n = run_query(reader, number, shop, customers, snapshot);
+	uint64		n = run_query(reader, number, shop, customers, few, snapshot);
 	SPITupleTable *table = SPI_tuptable;
 
 	if (number == 0)
@@ -871,7 +890,7 @@ segment_figures_read(FigureReader *reader, const Shop *shop, const Datum *custom
 	}
 	keys = PointerGetDatum(segment_array(reader->set->key_type, unconstify(Datum *, customers), NULL, n));
 	for (int i = 0; i < list_length(reader->queries); i++)
-		read_query(reader, i, shop, keys, snapshot, &result, found);
+		read_query(reader, i, shop, keys, n <= FEW_CUSTOMERS, snapshot, &result, found);
 	if (latest != InvalidSnapshot)
 		UnregisterSnapshot(latest);
 	return result;
