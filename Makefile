@@ -81,6 +81,7 @@ REGRESS = \
 	condition_binding \
 	shopify \
 	query_builder_fields \
+	figures_by_key \
 	text_fold \
 	phones \
 	regions \
