@@ -86,6 +86,7 @@ REGRESS = \
 	to_sql \
 	shopify \
 	query_builder_fields \
+	figures_by_key \
 	text_fold \
 	phones \
 	regions \

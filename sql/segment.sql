@@ -2018,7 +2018,7 @@ REVOKE ALL ON FUNCTION segment._judge(segment.condition, timestamptz) FROM PUBLI
 COMMENT ON FUNCTION segment._judge(segment.condition, timestamptz) IS 'keys of the customers for whom a condition holds, as text, judged in C (internal)';
 
 CREATE FUNCTION segment._figures_of(condition segment.condition, keys text[], at timestamptz DEFAULT NULL,
-	OUT key text, OUT figure text, OUT value text, OUT next_change timestamptz)
+	OUT key text, OUT slot integer, OUT figure text, OUT value text, OUT next_change timestamptz)
 RETURNS SETOF record
 LANGUAGE c STABLE
 AS 'MODULE_PATHNAME', 'segment_figures_of';

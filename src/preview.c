@@ -811,7 +811,7 @@ put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
 	Oid			output;
 	bool		varlena;
-	Datum		values[4];
+	Datum		values[5];
 
 	getTypeOutputInfo(inquiry->set->key_type, &output, &varlena);
 	values[0] = CStringGetTextDatum(OidOutputFunctionCall(output, key));
@@ -819,11 +819,12 @@ put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
 	{
 		const BoundFigure *figure = inquiry->bound->figures[i];
 		FigureValue value = segment_shown_figure(inquiry->bound, figures, i, &inquiry->shop);
-		bool		nulls[4] = {false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
+		bool		nulls[5] = {false, false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
 
-		values[1] = CStringGetTextDatum(figure->text);
-		values[2] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
-		values[3] = TimestampTzGetDatum(value.next_change);
+		values[1] = Int32GetDatum(i);
+		values[2] = CStringGetTextDatum(figure->text);
+		values[3] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
+		values[4] = TimestampTzGetDatum(value.next_change);
 		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
 	}
 }
