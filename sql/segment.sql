@@ -954,7 +954,7 @@ CREATE TABLE segment.groups (
 	updated_at timestamptz NOT NULL,
 	updated_by text NOT NULL,
 	id integer NOT NULL UNIQUE DEFAULT pg_catalog.nextval('segment.rule_id'),
-	ready boolean NOT NULL DEFAULT true
+	notify boolean NOT NULL DEFAULT false
 );
 REVOKE ALL ON segment.groups FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('segment.groups', '');
@@ -972,7 +972,7 @@ COMMENT ON COLUMN segment.groups.discount_percent IS 'discount of its members, i
 COMMENT ON COLUMN segment.groups.payment_method IS 'payment method of its members';
 COMMENT ON COLUMN segment.groups.created_at IS 'filled by the extension, like the three columns that follow';
 COMMENT ON COLUMN segment.groups.id IS 'given by the extension, never changes';
-COMMENT ON COLUMN segment.groups.ready IS 'false while customers are still being judged by it (internal)';
+COMMENT ON COLUMN segment.groups.notify IS 'announce entries and exits with NOTIFY on channel segment_groups; not where prepared transactions are enabled';
 
 CREATE FUNCTION segment._group_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

@@ -787,7 +787,7 @@ read_groups(Binder *binder)
 	if (binder->groups != NULL)
 		return;
 	segment_become(binder->set->owner, &caller);
-	n = segment_execute_latest("SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.ready, g.condition"
+	n = segment_execute_latest("SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.notify, g.condition"
 							   " FROM segment.groups g ORDER BY g.code");
 	segment_resume(&caller);
 	table = SPI_tuptable;
@@ -802,7 +802,7 @@ read_groups(Binder *binder)
 		row->group.code = SPI_getvalue(table->vals[i], table->tupdesc, 2);
 		row->group.fixed = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull));
 		row->group.active = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
-		row->group.ready = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 5, &isnull));
+		row->group.notify = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 5, &isnull));
 		condition = SPI_getbinval(table->vals[i], table->tupdesc, 6, &isnull);
 		if (!isnull)
 			row->condition = (Condition *) PG_DETOAST_DATUM_COPY(condition);

@@ -104,7 +104,7 @@ typedef struct BoundGroup
 	int			id;
 	char	   *code;
 	bool		active;
-	bool		ready;
+	bool		notify;			/* entries and exits are announced */
 	bool		fixed;			/* filled by people */
 	BoundNode  *root;			/* its condition, NULL where it is fixed, inactive or does not bind */
 	const char *fault;			/* why it does not bind */
