@@ -32,6 +32,7 @@ typedef struct Concerned
 typedef struct Rules
 {
 	Ruleset		ruleset;
+	MemoryContext context;
 	SourceSet  *set;			/* its groups are bound to */
 	uint64		generation;
 	Shop		shop;			/* without an instant */
