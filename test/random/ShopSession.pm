@@ -36,6 +36,7 @@ sub start
 {
 	my ($self, $script) = @_;
 	write_file($self->{file}, $script);
+	$self->{script} = $script;
 	print { $self->{to} } "\\o /dev/null\n\\i $self->{file}\n\\o\n\\echo done\n";
 	return;
 }
@@ -46,6 +47,14 @@ sub finish
 	my ($self) = @_;
 	my (undef, @messages) = $self->_answer;
 	return @messages;
+}
+
+# What the last line up to a number says that matches, in the script that was run last.
+sub before
+{
+	my ($self, $line, $pattern) = @_;
+	for (reverse((split /\n/, $self->{script})[ 0 .. $line - 1 ])) { return $1 if $_ =~ $pattern; }
+	return '';
 }
 
 # The lines that a query answers; dies where it fails.
