@@ -40,10 +40,13 @@ OBJS = \
 	src/recalculate.o \
 	src/fact.o \
 	src/ddl.o \
+	src/rule.o \
+	src/group.o \
 	src/ladder.o \
 	src/tick.o \
 	src/worker.o \
 	src/preview.o \
+	src/explain.o \
 	src/not_read.o \
 	src/attach.o \
 	src/segment.o
@@ -66,6 +69,7 @@ REGRESS = \
 	left_out \
 	not_read \
 	ladders \
+	groups \
 	lines \
 	custom \
 	points_offers_tags \
@@ -79,6 +83,7 @@ REGRESS = \
 	condition_type \
 	condition_json \
 	condition_binding \
+	to_sql \
 	shopify \
 	query_builder_fields \
 	figures_by_key \
@@ -86,7 +91,8 @@ REGRESS = \
 	phones \
 	regions \
 	shop_days \
-	points_balance
+	points_balance \
+	explain
 
 ISOLATION = \
 	concurrent_orders \
@@ -109,6 +115,7 @@ ISOLATION = \
 	replica_race \
 	detach_concurrently \
 	two_admins \
+	two_group_admins \
 	order_tier_edit
 
 # Tests that need at least this major version; an older server leaves them out

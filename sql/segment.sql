@@ -39,6 +39,8 @@ AS $$
 			WHEN setting OPERATOR(pg_catalog.=) 'country_code' THEN '84'
 			WHEN setting OPERATOR(pg_catalog.=) 'currency' THEN 'VND'
 			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
+			WHEN setting OPERATOR(pg_catalog.=) 'max_moves' THEN '0'
+			WHEN setting OPERATOR(pg_catalog.=) 'given_name' THEN 'last'
 		END)
 $$;
 COMMENT ON FUNCTION segment._setting(text) IS 'the value of one setting in force, given or default (internal)';
@@ -51,7 +53,9 @@ CREATE VIEW segment.configuration AS
 		('timezone', 'the shop''s time zone: fixes midnight, months and timestamps without zone'),
 		('country_code', 'calling code of the shop''s country, digits only'),
 		('currency', 'the shop''s currency; rows in another one are left out'),
-		('money_unit', 'smallest step of money: the next tier starts one unit above the one below')
+		('money_unit', 'smallest step of money: the next tier starts one unit above the one below'),
+		('max_moves', 'how many customers one change of groups, ladders or tiers may move; 0: any number'),
+		('given_name', 'which word of a name is the given name where no column has it: last, or first')
 	) AS d(name, description);
 REVOKE ALL ON segment.configuration FROM PUBLIC;
 COMMENT ON VIEW segment.configuration IS 'settings of the shop: value in force, whether it was given or is the default, meaning';
@@ -60,12 +64,14 @@ CREATE FUNCTION segment.configure(
 	timezone text DEFAULT NULL,
 	country_code text DEFAULT NULL,
 	currency text DEFAULT NULL,
-	money_unit numeric DEFAULT NULL)
+	money_unit numeric DEFAULT NULL,
+	max_moves integer DEFAULT NULL,
+	given_name text DEFAULT NULL)
 RETURNS void
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_configure';
-REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric) FROM PUBLIC;
-COMMENT ON FUNCTION segment.configure(text, text, text, numeric) IS 'set what holds for the whole shop; an argument left out stays as it is';
+REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, integer, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.configure(text, text, text, numeric, integer, text) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
 -- the condition language
 
@@ -772,6 +778,31 @@ CREATE TABLE segment.former_groups (
 REVOKE ALL ON segment.former_groups FROM PUBLIC;
 COMMENT ON TABLE segment.former_groups IS 'groups deleted in this transaction, until their members have been judged (internal)';
 
+-- A restore may bring rows whose numbers were given already: no key.
+CREATE SEQUENCE segment.rule_change_id;
+REVOKE ALL ON SEQUENCE segment.rule_change_id FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.rule_change_id', '');
+COMMENT ON SEQUENCE segment.rule_change_id IS 'numbers of changes of rules (internal)';
+
+CREATE TABLE segment.rule_history (
+	id bigint NOT NULL DEFAULT pg_catalog.nextval('segment.rule_change_id'),
+	at timestamptz NOT NULL,
+	changed_by text NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	old_values jsonb,
+	new_values jsonb
+);
+CREATE INDEX rule_history_id ON segment.rule_history (id);
+REVOKE ALL ON segment.rule_history FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.rule_history', '');
+COMMENT ON TABLE segment.rule_history IS 'read segment.rule_changes (internal)';
+
+CREATE VIEW segment.rule_changes AS
+	SELECT h.id, h.at, h.changed_by, h.kind, h.code, h.old_values, h.new_values FROM segment.rule_history h;
+REVOKE ALL ON segment.rule_changes FROM PUBLIC;
+COMMENT ON VIEW segment.rule_changes IS 'who changed which group, ladder or tier when: kind, code, and the values before (NULL: it was made) and after (NULL: it was deleted)';
+
 -- Views read these through functions: their row estimates are right before
 -- anything is analysed, and whoever may read a view needs no right on what lies
 -- behind it.
@@ -801,7 +832,7 @@ COMMENT ON FUNCTION segment._ranked_tiers() IS 'tiers with the rank in force (in
 CREATE FUNCTION segment._rules_lock() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_lock';
 REVOKE ALL ON FUNCTION segment._rules_lock() FROM PUBLIC;
-COMMENT ON FUNCTION segment._rules_lock() IS 'trigger before a change of ladders or tiers: keeps sales out of the judging until commit (internal)';
+COMMENT ON FUNCTION segment._rules_lock() IS 'trigger before a change of groups, ladders or tiers: keeps sales out of the judging until commit (internal)';
 
 CREATE FUNCTION segment._rule_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -855,7 +886,7 @@ COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follo
 CREATE FUNCTION segment._rules_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_changed';
 REVOKE ALL ON FUNCTION segment._rules_changed() FROM PUBLIC;
-COMMENT ON FUNCTION segment._rules_changed() IS 'trigger after a change of ladders or tiers: re-ranks everyone as soon as the rules are valid (internal)';
+COMMENT ON FUNCTION segment._rules_changed() IS 'trigger after a change of groups, ladders or tiers: refuses what does not fit, writes the history, judges everyone as soon as the rules are valid (internal)';
 
 CREATE FUNCTION segment._rules_check() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_rules_check';
@@ -869,7 +900,16 @@ CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.ladders
 CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
-CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.ladders
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.ladders
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.ladders
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.ladders
 	DEFERRABLE INITIALLY DEFERRED
@@ -879,7 +919,16 @@ CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON se
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE OR DELETE ON segment.tiers
 	FOR EACH ROW EXECUTE FUNCTION segment._rule_row();
-CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.tiers
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.tiers
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.tiers
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.tiers
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.tiers
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 CREATE CONSTRAINT TRIGGER _segment_check AFTER INSERT OR UPDATE OR DELETE ON segment.tiers
 	DEFERRABLE INITIALLY DEFERRED
@@ -935,6 +984,9 @@ DECLARE
 	stem text;
 	n integer := 1;
 BEGIN
+	IF NEW.name IS NULL THEN
+		RAISE EXCEPTION 'a group has no name' USING ERRCODE = 'not_null_violation', HINT = 'Give a name.';
+	END IF;
 	IF TG_OP = 'INSERT' THEN
 		NEW.kind := coalesce(NEW.kind, CASE WHEN NEW.condition IS NULL THEN 'fixed' ELSE 'automatic' END);
 		IF NEW.code IS NULL THEN
@@ -971,8 +1023,40 @@ $$;
 REVOKE ALL ON FUNCTION segment._group_row() FROM PUBLIC;
 COMMENT ON FUNCTION segment._group_row() IS 'trigger that fills in code, kind and who wrote a group when, and keeps ids as they are (internal)';
 
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.groups
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
 CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.groups
 	FOR EACH ROW EXECUTE FUNCTION segment._group_row();
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.groups
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.groups
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.groups
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.groups
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE FUNCTION segment._group_faults(OUT code text, OUT fault text) RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_group_faults';
+COMMENT ON FUNCTION segment._group_faults() IS 'groups whose condition does not bind here, and why, for whoever may read segment.groups (internal)';
+
+CREATE FUNCTION segment._spellings_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_spellings_changed';
+REVOKE ALL ON FUNCTION segment._spellings_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._spellings_changed() IS 'trigger after a change of phone rules or region aliases, by which conditions compare: everyone is judged again (internal)';
+
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.phone_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.phone_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._spellings_changed();
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.region_aliases
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.region_aliases
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._spellings_changed();
 
 -- attaching
 
@@ -1703,6 +1787,39 @@ AS '$libdir/segment', 'segment_preview'$$, key_type);
 	COMMENT ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) IS 'who satisfies a condition, now or at another instant, with the figures that it names; personal columns under the reader''s own rights';
 
 	EXECUTE format($$
+CREATE FUNCTION segment.explain("group" text, customer %1$s,
+	OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_explain'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.explain(text, %1$s) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.explain(text, %1$s) IS 'why a customer is in a group or is not: its condition clause by clause, with the value found and when that may change by time alone'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.explain_condition(condition segment.condition, customer %1$s, at timestamptz DEFAULT NULL,
+	OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_explain_condition'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.explain_condition(segment.condition, %1$s, timestamptz) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.explain_condition(segment.condition, %1$s, timestamptz) IS 'why a customer satisfies a condition or does not, now or at another instant: the rows of segment.explain()'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.what_if_group(code text, condition segment.condition, OUT customer_id %1$s, OUT action text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_what_if_group'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.what_if_group(text, segment.condition) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.what_if_group(text, segment.condition) IS 'who would enter or leave a group if this were its condition; writes nothing';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.forecast("group" text, date date) RETURNS TABLE (customer_id %1$s)
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_forecast'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.forecast(text, date) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.forecast(text, date) IS 'who is in a group as a day of the shop begins, if nothing happens until then';
+
+	EXECUTE format($$
 CREATE FUNCTION segment.verify(OUT customer_id %1$s, OUT figure text, OUT stored text, OUT expected text)
 RETURNS SETOF record
 LANGUAGE c STABLE
@@ -1746,7 +1863,7 @@ BEGIN
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -1827,7 +1944,7 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();
@@ -1922,6 +2039,15 @@ CREATE VIEW segment.figures AS
 REVOKE ALL ON segment.figures FROM PUBLIC;
 COMMENT ON VIEW segment.figures IS 'what conditions can ask here: names, or fields of an event, with type, operators, labels, and what is to be mapped where nothing feeds them yet';
 
+CREATE FUNCTION segment._ladder_names(OUT code text, OUT name text)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.code, l.name FROM segment.ladders l
+$$;
+COMMENT ON FUNCTION segment._ladder_names() IS 'names of ladders, for labels (internal)';
+
 CREATE FUNCTION segment.query_builder_fields(language text DEFAULT 'en') RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -1932,13 +2058,23 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Use ''en'' or ''vi''.';
 	END IF;
 	RETURN (
-		WITH figures AS (
+		WITH known AS (
 			SELECT f.name, f.event, f.type, f.n, CASE language WHEN 'vi' THEN f.vietnamese ELSE f.english END AS label
 			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
-			WHERE f.available AND f.name <> 'groups'
-			  AND (f.name <> 'tier' OR EXISTS (
-				SELECT FROM segment._active_ladders() l JOIN segment._figures() g ON g.name = l.figure AND g.event IS NULL AND g.available
-				WHERE l.is_default AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)))
+			WHERE f.available
+		), figures AS (
+			SELECT k.name, k.event, k.type, k.n, 0 AS more, k.label, NULL::text AS ladder FROM known k WHERE k.name NOT IN ('tier', 'groups') OR k.event IS NOT NULL
+			UNION ALL
+			SELECT CASE WHEN l.is_default THEN k.name ELSE format('tier(ladder = ''%s'')', l.code) END, NULL, k.type, k.n,
+				row_number() OVER (ORDER BY l.is_default DESC, l.code),
+				CASE WHEN l.is_default THEN k.label ELSE k.label || ': ' || n.name END, l.code
+			FROM known k CROSS JOIN segment._active_ladders() l JOIN segment._ladder_names() n ON n.code = l.code
+			WHERE k.name = 'tier' AND k.event IS NULL AND (l.is_default OR l.code !~ '[\\''()]')
+			  AND EXISTS (SELECT FROM known g WHERE g.name = l.figure AND g.event IS NULL)
+			  AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)
+			UNION ALL
+			SELECT 'anniversary(birth_date)', NULL, 'anniversary', max(k.n), 1, CASE language WHEN 'vi' THEN 'Sinh nhật' ELSE 'Birthday' END, NULL
+			FROM known k WHERE k.name IN ('birth_day', 'birth_month') AND k.event IS NULL HAVING count(*) = 2
 		), operators AS (
 			SELECT o.type, jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', o.name,
 					'label', CASE language WHEN 'vi' THEN o.vietnamese ELSE o.english END,
@@ -1946,18 +2082,18 @@ BEGIN
 			FROM (
 				SELECT t.type, v.*
 				FROM (VALUES
-						(1, '=', 'is', 'là', '{text,number,date,boolean,tier,choice,event}'),
-						(2, '!=', 'is not', 'không là', '{text,number,date,boolean,tier,choice}'),
-						(3, '<', '<', '<', '{number,date,tier}'),
-						(4, '<=', '<=', '<=', '{number,date,tier}'),
-						(5, '>', '>', '>', '{number,date,tier}'),
-						(6, '>=', '>=', '>=', '{number,date,tier}'),
-						(7, 'between', 'between', 'trong khoảng', '{number,date,tier}'),
-						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,tier}'),
+						(1, '=', 'is', 'là', '{text,number,date,anniversary,boolean,tier,choice,event}'),
+						(2, '!=', 'is not', 'không là', '{text,number,date,anniversary,boolean,tier,choice}'),
+						(3, '<', '<', '<', '{number,date,anniversary,tier}'),
+						(4, '<=', '<=', '<=', '{number,date,anniversary,tier}'),
+						(5, '>', '>', '>', '{number,date,anniversary,tier}'),
+						(6, '>=', '>=', '>=', '{number,date,anniversary,tier}'),
+						(7, 'between', 'between', 'trong khoảng', '{number,date,anniversary,tier}'),
+						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,anniversary,tier}'),
 						(9, 'in', 'in', 'là một trong', '{text,number,date,tier,choice}'),
 						(10, 'notIn', 'not in', 'không là một trong', '{text,number,date,tier,choice}'),
-						(11, 'during', 'during', 'trong kỳ', '{date}'),
-						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date}'),
+						(11, 'during', 'during', 'trong kỳ', '{date,anniversary}'),
+						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date,anniversary}'),
 						(13, 'contains', 'contains', 'có chứa', '{text,list}'),
 						(14, 'doesNotContain', 'does not contain', 'không chứa', '{text,list}'),
 						(15, 'containsAny', 'contains any of', 'chứa ít nhất một trong', '{list}'),
@@ -1982,21 +2118,21 @@ BEGIN
 			FROM (VALUES (1, 'some', 'some', 'có'), (2, 'none', 'none', 'không có'), (3, 'atLeast', 'at least', 'ít nhất'),
 					(4, 'atMost', 'at most', 'nhiều nhất'), (5, 'exactly', 'exactly', 'đúng')) AS m(n, name, english, vietnamese)
 		), fields AS (
-			SELECT f.n, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
+			SELECT f.n, f.more, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
 					'name', f.name,
 					'label', f.label,
 					'type', f.type,
 					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
 					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
 											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
-					'placeholder', CASE f.type WHEN 'date' THEN '2026-01-31, -30d, today, last_month' END,
+					'placeholder', CASE WHEN f.type IN ('date', 'anniversary') THEN '2026-01-31, -30d, today, last_month' END,
 					'values', CASE
 						WHEN f.name = 'sex' AND f.event IS NULL THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
 							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
 						WHEN f.type = 'tier' THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
-							FROM segment._ranked_tiers() t JOIN segment._active_ladders() l ON l.code = t.ladder AND l.is_default) END,
+							FROM segment._ranked_tiers() t WHERE t.ladder = f.ladder) END,
 					'operators', o.list,
 					'valueSources', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN '["value", "field"]'::jsonb
 										 WHEN f.type <> 'event' THEN '["value"]'::jsonb END,
@@ -2004,7 +2140,7 @@ BEGIN
 			FROM figures f JOIN operators o ON o.type = CASE WHEN f.name = 'sex' AND f.event IS NULL THEN 'choice' ELSE f.type END
 		)
 		SELECT coalesce(jsonb_agg(f.field || CASE WHEN f.type = 'event' THEN jsonb_build_object('matchModes', m.list,
-				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n), '[]')
+				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n, f.more), '[]')
 		FROM fields f CROSS JOIN modes m
 		WHERE f.event IS NULL);
 END
@@ -2171,6 +2307,14 @@ BEGIN
 	FOR item, source, state, rows, detail, hint IN
 		SELECT 'not read', (SELECT a.relation FROM segment.attachments a WHERE a.role = 'customers'), n.what, n.rows, n.detail, n.hint
 		FROM segment._not_read() n
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'group', NULL::regclass, 'does not bind', NULL::bigint, f.fault,
+			   format('Nobody is judged by group "%s" until this is mended, or its condition is changed.', f.code)
+		FROM segment._group_faults() f ORDER BY f.code
 	LOOP
 		RETURN NEXT;
 	END LOOP;

@@ -1740,7 +1740,9 @@ postpone(SourceSet *set, Source *source)
 	segment_mark_stale(set, source->id, "it was attached without being filled");
 	ereport(NOTICE,
 			(errmsg("attached %s as %s, not filled yet", source->name, segment_role_name(source->role)),
-			 errdetail("It is stale, and what is written to it counts for nobody who is not filled."),
+			 segment_is_counted(source->role)
+			 ? errdetail("It is stale, and what is written to it counts for nobody who is not filled.")
+			 : errdetail("It is stale until everyone has been judged."),
 			 errhint("CALL segment.recalculate_in_batches();")));
 }
 

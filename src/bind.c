@@ -821,12 +821,22 @@ find_group(Binder *binder, const char *code)
 	return NULL;
 }
 
+/* The code that is nearest to one that there is not; NULL where none is near. */
+static const char *
+nearest_group(Binder *binder, const char *code)
+{
+	const char **codes = palloc(sizeof(char *) * Max(binder->ngroups, 1));
+
+	for (int i = 0; i < binder->ngroups; i++)
+		codes[i] = binder->groups[i].group.code;
+	return segment_nearest(code, codes, binder->ngroups);
+}
+
 /* There must be a group of that code, and what it means must be known. */
 static void
 check_group(Binder *binder, const ConditionNode *clause, const char *code)
 {
 	GroupRow   *row;
-	const char **codes;
 	const char *nearest;
 
 	read_groups(binder);
@@ -835,13 +845,10 @@ check_group(Binder *binder, const ConditionNode *clause, const char *code)
 	{
 		if (row->group.active && row->group.fault != NULL)
 			bind_error(clause, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					   psprintf("nobody can be judged by group \"%s\"", code), row->group.fault);
+					   psprintf("the condition of group \"%s\" does not bind itself", code), "segment.status() says why.");
 		return;
 	}
-	codes = palloc(sizeof(char *) * Max(binder->ngroups, 1));
-	for (int i = 0; i < binder->ngroups; i++)
-		codes[i] = binder->groups[i].group.code;
-	nearest = segment_nearest(code, codes, binder->ngroups);
+	nearest = nearest_group(binder, code);
 	bind_error(clause, ERRCODE_UNDEFINED_OBJECT, psprintf("there is no group \"%s\"", code),
 			   nearest ? psprintf("Perhaps you mean \"%s\".", nearest) : "segment.groups has them.");
 }
@@ -1052,7 +1059,7 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 	if (node->anniversary && asked->type != VALUE_DATE)
 		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
 				   psprintf("%s is a %s; only a date has an anniversary", asked->what, segment_value_type_name(asked->type)),
-				   "Write anniversary(birth_date).");
+				   asked->figure ? "Write anniversary(birth_date)." : "Write anniversary(date).");
 	if (clause->kind == CONDITION_IS_NULL)
 		return node;
 	if (clause->kind == CONDITION_DURING)
@@ -1071,6 +1078,10 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 			bind_other(binder, clause, asked, node);
 			return node;
 		}
+		if (node->anniversary && value.kind == CONDITION_DATETIME)
+			bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
+					   psprintf("an anniversary is a day of the year and cannot be compared with %s", shown(&value)),
+					   "Write the date alone.");
 		node->values = lappend(node->values, bind_value(binder, clause, asked, &value));
 		if (asked->type == VALUE_TEXT || asked->type == VALUE_LIST)
 			refuse_empty(clause, asked, function, llast(node->values));
@@ -1216,6 +1227,18 @@ segment_missing_field(SourceSet *set, Narrowing event, const char *field)
 	return NULL;
 }
 
+/* What expires is added up from one day to another, see expiry_window(); other clauses would ask for several spans. */
+static void
+require_span(const ConditionNode *clause, const ConditionNode *field, const char *figure)
+{
+	bool		spans = clause->kind == CONDITION_BETWEEN || clause->kind == CONDITION_DURING ||
+	(clause->kind == CONDITION_COMPARE && clause->detail != CONDITION_NE);
+
+	if (!spans || clause->negated || field->detail == CONDITION_ANNIVERSARY)
+		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("%s() takes one span of days", figure),
+				   "Write =, <, <=, >, >=, BETWEEN or DURING: points_expiring(date <= +30d).");
+}
+
 /* One clause over the fields of an event. */
 static BoundNode *
 bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event_name, Narrowing event)
@@ -1232,14 +1255,16 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 				   "Write OR and NOT around the whole.");
 	segment_condition_child(clause, 0, &figure);
 	field = find_field(event, figure.text);
-	if (figure.nchildren > 0 || figure.detail == CONDITION_ANNIVERSARY)
+	if (figure.nchildren > 0)
 		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("\"%s\" is a field here, not a figure", figure.text),
 				   "A field takes no parentheses: date >= -30d.");
+	if (event == NARROW_EXPIRY)
+		require_span(clause, &figure, event_name);
 	asked.what = name = pnstrdup(figure.text, figure.length);
 	if (field != NULL)
 	{
 		asked.type = field->type;
-		asked.instant = true;
+		asked.instant = event != NARROW_EXPIRY; /* points expire on days */
 		asked.takes_numbers = strcmp(name, "id") == 0 || strcmp(name, "channel") == 0;
 		missing = segment_missing_field(binder->set, event, name);
 		if (missing != NULL)
@@ -1302,6 +1327,7 @@ bind_matches(Binder *binder, const ConditionNode *clause)
 {
 	ConditionNode event;
 	const Word *word;
+	ValueType	type;
 	List	   *narrow = NIL;
 	List	   *wholes = NIL;
 	char	   *text;
@@ -1311,12 +1337,12 @@ bind_matches(Binder *binder, const ConditionNode *clause)
 
 	segment_condition_child(clause, 0, &event);
 	word = segment_word_find(event.text);
-	if (word == NULL)
-		unknown_name(binder, &event, event.text);
-	refuse_unfed(binder, &event, word);
-	if (word->type != VALUE_EVENT)
-		bind_error(clause, ERRCODE_DATATYPE_MISMATCH, psprintf("%s is a %s, not an event", word->name,
-															   segment_value_type_name(word->type)),
+	if (word != NULL)
+		refuse_unfed(binder, &event, word);
+	type = word != NULL ? word->type : bind_custom(binder, &event)->type;
+	if (type != VALUE_EVENT)
+		bind_error(clause, ERRCODE_DATATYPE_MISMATCH, psprintf("%s is a %s, not an event", event.text,
+															   segment_value_type_name(type)),
 				   "MATCHES is for orders_placed, products_purchased, returns_made, offers_used and points_earned.");
 	initStringInfo(&narrowed);
 	appendStringInfo(&narrowed, "%s(", word->name);
@@ -1443,6 +1469,17 @@ named_groups(const ConditionNode *node, List *codes, bool *all)
 	return codes;
 }
 
+/* Codes of the groups that a condition names. */
+List *
+segment_named_groups(const Condition *condition)
+{
+	ConditionNode root;
+	bool		all = false;
+
+	segment_condition_root(condition, &root);
+	return named_groups(&root, NIL, &all);
+}
+
 /* a condition of a group being bound where errors are collected */
 typedef struct Attempt
 {
@@ -1473,8 +1510,15 @@ attempt_condition(void *argument)
 static char *
 told(const ErrorData *error)
 {
-	return psprintf("%s%s%s%s%s", error->message, error->detail ? " | " : "", error->detail ? error->detail : "",
-					error->hint ? " | " : "", error->hint ? error->hint : "");
+	StringInfoData line;
+
+	initStringInfo(&line);
+	appendStringInfo(&line, "%s.", error->message);
+	if (error->detail)
+		appendStringInfo(&line, " %s.", error->detail);
+	if (error->hint)
+		appendStringInfo(&line, " %s", error->hint);
+	return line.data;
 }
 
 static void
@@ -1635,6 +1679,43 @@ segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions
 	return end_binding(&binder);
 }
 
+/* The group of that code, which must be there. */
+static GroupRow *
+asked_group(Binder *binder, const char *code)
+{
+	GroupRow   *row = find_group(binder, code);
+	const char *nearest = row ? NULL : nearest_group(binder, code);
+
+	if (row == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no group \"%s\"", code),
+				 nearest ? errhint("Perhaps you mean \"%s\".", nearest) : errhint("segment.groups has them.")));
+	if (row->group.fixed)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("group \"%s\" is fixed and has no condition", code),
+				 errhint("Only an automatic group is filled by a condition.")));
+	return row;
+}
+
+/*
+ * The condition of an automatic group, whether it is active or not; NULL where
+ * it has none.  Raises where there is no such group.  Must run inside SPI.
+ */
+const Condition *
+segment_group_condition(SourceSet *set, const char *code, bool *active)
+{
+	Binder		binder;
+	GroupRow   *row;
+
+	begin_binding(&binder, set);
+	read_groups(&binder);
+	row = asked_group(&binder, code);
+	*active = row->group.active;
+	return row->condition;
+}
+
 /*
  * Bind the conditions of all groups of the shop.  One that does not bind has a
  * fault and no root, and so have those that use it: with it missing, NOT would
@@ -1651,18 +1732,8 @@ segment_bind_groups(SourceSet *set, const char *code, const Condition *instead)
 	binder.collects = true;
 	if (code != NULL)
 	{
-		GroupRow   *row = find_group(&binder, code);
+		GroupRow   *row = asked_group(&binder, code);
 
-		if (row == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("there is no group \"%s\"", code),
-					 errhint("segment.groups has them.")));
-		if (row->group.fixed)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("group \"%s\" is fixed and has no condition", code),
-					 errhint("Only an automatic group is filled by a condition.")));
 		row->condition = instead;
 		row->group.active = true;
 		binder.collects = false;
@@ -1691,4 +1762,11 @@ segment_bind_saved(SourceSet *set, const int *ids, int n)
 				use_group(&binder, &binder.groups[i]);
 		}
 	}
+}
+
+/* Whether a figure comes from the customers' own row: shown to whoever may read that. */
+bool
+segment_is_personal(const BoundFigure *figure)
+{
+	return figure->word->column != NULL || figure->word->id == WORD_CUSTOM;
 }

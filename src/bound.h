@@ -70,6 +70,13 @@ typedef struct BoundValue
 	List	   *also;			/* of char *: other spellings of a region that mean this one */
 } BoundValue;
 
+/* a value of a clause on a text or a list, as it is compared */
+typedef struct ValueKey
+{
+	text	   *key;
+	int			value;			/* which one */
+} ValueKey;
+
 struct BoundNode
 {
 	ConditionKind kind;			/* OR, AND, NOT, TRUE, FALSE, or a clause but MATCHES */
@@ -84,6 +91,8 @@ struct BoundNode
 	bool		unaccented;
 	bool		anniversary;
 	List	   *values;			/* of BoundValue * */
+	ValueKey   *keys;			/* of texts and lists: see segment_condition_prepare() */
+	int			nkeys;
 	Period		period;
 	BoundFigure *other;			/* COMPARE with a figure */
 	char	   *factor;			/* of it, or NULL */
@@ -125,11 +134,15 @@ typedef struct Shop
 	char	   *zone_name;
 	char	   *phone_rules;	/* as text */
 	struct PhoneRules *phones;
+	bool		given_name_first;	/* the given name is the first word, not the last */
 } Shop;
 
 extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);
 extern Bound *segment_bind_groups(SourceSet *set, const char *code, const Condition *instead);
+extern List *segment_named_groups(const Condition *condition);
+extern const Condition *segment_group_condition(SourceSet *set, const char *code, bool *active);
 extern void segment_bind_saved(SourceSet *set, const int *ids, int n);
+extern bool segment_is_personal(const BoundFigure *figure);
 extern Source *segment_custom_source(SourceSet *set, Narrowing event, const char *column);
 extern ValueType segment_column_type(const SourceColumn *column, bool *instant);
 extern const char *segment_missing_feed(SourceSet *set, const Word *word);

@@ -1007,6 +1007,10 @@ typedef struct Printer
 	StringInfoData out;
 	int32		mark;			/* offset of a node whose place is asked for */
 	int			mark_at;		/* where it begins in the text */
+	int			nrenamed;		/* groups that have another code now */
+	const char *const *from;
+	const char *const *to;
+	bool		of_groups;		/* inside a clause over groups */
 } Printer;
 
 static void print_clause(Printer *printer, const ConditionNode *clause);
@@ -1017,6 +1021,8 @@ start_printing(Printer *printer, int32 mark)
 	initStringInfo(&printer->out);
 	printer->mark = mark;
 	printer->mark_at = 0;
+	printer->nrenamed = 0;
+	printer->of_groups = false;
 }
 
 static void
@@ -1037,6 +1043,18 @@ print_text(Printer *printer, const char *text)
 		appendStringInfoChar(&printer->out, *text);
 	}
 	appendStringInfoChar(&printer->out, '\'');
+}
+
+/* The code that a group has now. */
+static const char *
+renamed_code(const Printer *printer, const char *code)
+{
+	for (int i = 0; printer->of_groups && i < printer->nrenamed; i++)
+	{
+		if (strcmp(printer->from[i], code) == 0)
+			return printer->to[i];
+	}
+	return code;
 }
 
 /* Bytes of the letter that the text begins with, 0 if it is none: as in condition_scan.l. */
@@ -1168,7 +1186,7 @@ print_value(Printer *printer, const ConditionNode *value)
 			appendBinaryStringInfo(&printer->out, value->text, value->length);
 			break;
 		case CONDITION_TEXT:
-			print_text(printer, value->text);
+			print_text(printer, renamed_code(printer, value->text));
 			break;
 		case CONDITION_BOOLEAN:
 			appendStringInfoString(&printer->out, value->number ? "TRUE" : "FALSE");
@@ -1320,7 +1338,13 @@ print_leaf(Printer *printer, const Condition *condition, int32 offset)
 		appendStringInfoString(&printer->out, node.kind == CONDITION_TRUE ? "TRUE" : "FALSE");
 	}
 	else if (node.kind < CONDITION_FIGURE)
+	{
+		ConditionNode figure;
+
+		segment_condition_child(&node, 0, &figure);
+		printer->of_groups = strcmp(figure.text, "groups") == 0;
 		print_clause(printer, &node);
+	}
 	else if (node.kind == CONDITION_FIGURE)
 		print_figure(printer, &node);
 	else
@@ -1383,6 +1407,25 @@ segment_condition_node_text(const ConditionNode *node)
 	start_printing(&printer, -1);
 	print_node(&printer, node->condition, node->offset, CONDITION_OR);
 	return printer.out.data;
+}
+
+/*
+ * The condition in which groups go by other codes, all at once: two may have
+ * exchanged theirs.  The condition itself where it names none of them.
+ */
+const Condition *
+segment_condition_rename_groups(const Condition *condition, const char *const *from, const char *const *to, int n)
+{
+	Printer		printer;
+
+	start_printing(&printer, -1);
+	printer.nrenamed = n;
+	printer.from = from;
+	printer.to = to;
+	print_node(&printer, condition, 0, CONDITION_OR);
+	if (strcmp(printer.out.data, segment_condition_text(condition)) == 0)
+		return condition;
+	return read_condition(printer.out.data, printer.out.len, NULL);
 }
 
 /* The character, counted from 1, at which a node begins in the canonical text. */

@@ -132,6 +132,8 @@ typedef struct ConditionNode
 extern void segment_condition_root(const Condition *condition, ConditionNode *node);
 extern void segment_condition_child(const ConditionNode *node, int n, ConditionNode *child);
 extern char *segment_condition_text(const Condition *condition);
+extern const Condition *segment_condition_rename_groups(const Condition *condition,
+														const char *const *from, const char *const *to, int n);
 extern char *segment_condition_node_text(const ConditionNode *node);
 extern int	segment_condition_node_position(const ConditionNode *node);
 

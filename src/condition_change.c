@@ -28,17 +28,29 @@
 /* more days, or years, than the clock can show */
 #define BEYOND_THE_CLOCK	INT64CONST(200000000)
 
+#define NO_NUMBER			PG_INT64_MAX
+
 /* a clause over one date or number, apart from its condition, to be asked on other days */
 typedef struct LoneClause
 {
 	BoundNode	node;
 	BoundFigure figure;
-	FigureValue value;
+	BoundFigure other;			/* where it is compared with one */
+	FigureValue values[2];		/* of the two */
 	DateADT		day;			/* of a date */
 	const Shop *shop;
 	bool		decidable;		/* the value is known well enough to be judged */
 	bool		holds;			/* today */
 } LoneClause;
+
+/* what verdicts are looked ahead from */
+typedef struct Prospect
+{
+	const FigureValue *figures;
+	const Shop *shop;
+	const Bound *bound;			/* NULL: groups change with the figure "groups" */
+	const TimestampTz *groups;	/* when the verdict of each group of it may change */
+} Prospect;
 
 /* what a part of a condition says, and until when it surely does */
 typedef struct Outlook
@@ -67,6 +79,12 @@ set_apart(LoneClause *lone, const BoundNode *clause, const Shop *shop)
 	}
 	lone->figure.slot = 0;
 	lone->node.figure = &lone->figure;
+	if (clause->other != NULL)
+	{
+		lone->other = *clause->other;
+		lone->other.slot = 1;
+		lone->node.other = &lone->other;
+	}
 	lone->shop = shop;
 	lone->decidable = true;
 }
@@ -77,7 +95,7 @@ holds_on(const LoneClause *lone, DateADT today)
 	Shop		then = *lone->shop;
 
 	then.today = today;
-	return segment_condition_holds(&lone->node, &lone->value, &then);
+	return segment_condition_holds(&lone->node, lone->values, &then);
 }
 
 /* The earlier of two days, of which the new one counts only after a day. */
@@ -350,7 +368,7 @@ segment_date_clause_change(const BoundNode *clause, DateADT day, const Shop *sho
 
 	set_apart(&lone, clause, shop);
 	lone.figure.instant = lone.node.instant = false;
-	lone.value.date = lone.day = day;
+	lone.values[0].date = lone.day = day;
 	lone.decidable = !has_value_of(clause, CONDITION_DATETIME);	/* the day alone does not tell */
 	return change_of_date(&lone);
 }
@@ -367,7 +385,7 @@ date_figure_change(const BoundNode *clause, const FigureValue *value, const Shop
 	if (!clause->figure->instant || !has_value_of(clause, CONDITION_DATETIME))
 		return segment_date_clause_change(clause, day, shop);
 	set_apart(&lone, clause, shop);
-	lone.value = *value;
+	lone.values[0] = *value;
 	lone.day = day;
 	return change_of_date(&lone);
 }
@@ -427,28 +445,56 @@ whole_number(Numeric number)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number)));
 }
 
+static Numeric
+read_number(const char *text)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* The numbers with which a clause compares its figure, or the one that moves with the one that does not. */
+static List *
+compared_with(const BoundNode *clause, const FigureValue *figures, const BoundFigure *moving)
+{
+	List	   *numbers = NIL;
+	ListCell   *cell;
+
+	if (clause->other != NULL)
+	{
+		Numeric		number = figures[moving == clause->other ? clause->figure->slot : clause->other->slot].number;
+
+		if (clause->factor != NULL)
+			number = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(read_number(clause->factor)),
+														 NumericGetDatum(number)));
+		return list_make1(number);
+	}
+	foreach(cell, clause->values)
+		numbers = lappend(numbers, read_number(((BoundValue *) lfirst(cell))->text));
+	return numbers;
+}
+
 /*
- * The next number above the figure's for which a clause has another verdict, -1
- * where there is none.  That can only be the first that is not below a value of
- * the clause, or the first above one.
+ * The next number above the moving figure's for which a clause has another
+ * verdict, NO_NUMBER where there is none.  That can only be the first that is
+ * not below what it is compared with, or the first above.
  */
 static int64
-next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
+next_number(const BoundNode *clause, const FigureValue *figures, const BoundFigure *moving, const Shop *shop)
 {
 	LoneClause	lone;
-	int64		now = whole_number(value->number);
-	int64		next = -1;
+	int64		now = whole_number(figures[moving->slot].number);
+	int64		next = NO_NUMBER;
 	bool		holds;
 	ListCell   *cell;
 
 	set_apart(&lone, clause, shop);
-	lone.value = *value;
+	lone.values[0] = figures[clause->figure->slot];
+	if (clause->other != NULL)
+		lone.values[1] = figures[clause->other->slot];
 	holds = holds_on(&lone, shop->today);
-	foreach(cell, clause->values)
+	foreach(cell, compared_with(clause, figures, moving))
 	{
-		Numeric		number = DatumGetNumeric(DirectFunctionCall3(numeric_in,
-																 CStringGetDatum(((BoundValue *) lfirst(cell))->text),
-																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		Numeric		number = lfirst(cell);
 		int64		candidates[2];
 
 		if (!number_below(now - 1, number) || number_below(BEYOND_THE_CLOCK, number))
@@ -457,9 +503,9 @@ next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 		candidates[1] = whole_number(DatumGetNumeric(DirectFunctionCall1(numeric_floor, NumericGetDatum(number)))) + 1;
 		for (int i = 0; i < lengthof(candidates); i++)
 		{
-			if (candidates[i] <= now || (next >= 0 && candidates[i] >= next))
+			if (candidates[i] <= now || candidates[i] >= next)
 				continue;
-			lone.value.number = int64_to_numeric(candidates[i]);
+			lone.values[moving == clause->other ? 1 : 0].number = int64_to_numeric(candidates[i]);
 			if (holds_on(&lone, shop->today) != holds)
 				next = candidates[i];
 		}
@@ -468,14 +514,15 @@ next_number(const BoundNode *clause, const FigureValue *value, const Shop *shop)
 }
 
 static TimestampTz
-days_since_change(const BoundNode *clause, const FigureValue *value, const Shop *shop)
+days_since_change(const BoundNode *clause, const FigureValue *figures, const BoundFigure *moving, const Shop *shop)
 {
-	int64		next = next_number(clause, value, shop);
-	int64		day = shop->today + next - whole_number(value->number);
+	int64		next = next_number(clause, figures, moving, shop);
+	int64		day;
 
-	if (next < 0 || day >= BEYOND_THE_CLOCK)
+	if (next == NO_NUMBER)
 		return DT_NOEND;
-	return begin_of((DateADT) day, shop);
+	day = shop->today + next - whole_number(figures[moving->slot].number);
+	return day < BEYOND_THE_CLOCK ? begin_of((DateADT) day, shop) : DT_NOEND;
 }
 
 /*
@@ -483,18 +530,19 @@ days_since_change(const BoundNode *clause, const FigureValue *value, const Shop 
  * day of the year, or for 29 February a day later than is told here.
  */
 static TimestampTz
-age_change(const BoundNode *clause, const FigureValue *value, TimestampTz next_birthday, const Shop *shop)
+age_change(const BoundNode *clause, const FigureValue *figures, TimestampTz next_birthday, const Shop *shop)
 {
-	int64		next = next_number(clause, value, shop);
-	int64		years = next - whole_number(value->number) - 1;
+	int64		next = next_number(clause, figures, clause->figure, shop);
+	int64		years;
 	DateADT		birthday;
 	TimestampTz day_before;
 	int			year,
 				month,
 				day;
 
-	if (next < 0)
+	if (next == NO_NUMBER)
 		return DT_NOEND;
+	years = next - whole_number(figures[clause->figure->slot].number) - 1;
 	if (years == 0 || TIMESTAMP_NOT_FINITE(next_birthday) ||
 		!segment_day_of_instant(next_birthday, shop->zone, &birthday))
 		return next_birthday;
@@ -511,24 +559,45 @@ age_change(const BoundNode *clause, const FigureValue *value, TimestampTz next_b
  * Clauses.
  */
 
+/* Two figures: days since an order grow into a number, which may itself move. */
 static TimestampTz
-clause_change(const BoundNode *clause, const FigureValue *figures, const Shop *shop)
+change_of_two(const BoundNode *clause, const FigureValue *figures, const Shop *shop)
 {
+	const BoundFigure *pair[2] = {clause->figure, clause->other};
+	TimestampTz changes[2];
+
+	for (int i = 0; i < 2; i++)
+		changes[i] = figure_change(pair[i], figures, shop);
+	for (int i = 0; i < 2; i++)
+	{
+		if (pair[i]->word->id == WORD_DAYS_SINCE_LAST_ORDER && pair[1 - i]->word->id != WORD_DAYS_SINCE_LAST_ORDER &&
+			(i == 0 || clause->factor == NULL) && clause->type == VALUE_NUMBER &&
+			!figures[pair[0]->slot].isnull && !figures[pair[1]->slot].isnull)
+			changes[i] = days_since_change(clause, figures, pair[i], shop);
+	}
+	return Min(changes[0], changes[1]);
+}
+
+static TimestampTz
+clause_change(const Prospect *prospect, const BoundNode *clause)
+{
+	const FigureValue *figures = prospect->figures;
+	const Shop *shop = prospect->shop;
 	const BoundFigure *figure = clause->figure;
 	const FigureValue *value = &figures[figure->slot];
 	TimestampTz changes = figure_change(figure, figures, shop);
 
 	if (clause->other != NULL)
-		return Min(changes, figure_change(clause->other, figures, shop));
+		return change_of_two(clause, figures, shop);
 	if (value->isnull || figure->word->id == WORD_TIER)
 		return changes;
 	switch (figure->word->id)
 	{
 		case WORD_AGE:
 			/* known once born, and for ever */
-			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : age_change(clause, value, changes, shop);
+			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : age_change(clause, figures, changes, shop);
 		case WORD_DAYS_SINCE_LAST_ORDER:
-			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : days_since_change(clause, value, shop);
+			return clause->kind == CONDITION_IS_NULL ? DT_NOEND : days_since_change(clause, figures, figure, shop);
 		default:
 			if (clause->type == VALUE_DATE && segment_clause_moves(clause))
 				return Min(changes, begin_of(date_figure_change(clause, value, shop), shop));
@@ -536,37 +605,82 @@ clause_change(const BoundNode *clause, const FigureValue *figures, const Shop *s
 	}
 }
 
-static Outlook outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop);
+static Outlook outlook_of(const Prospect *prospect, const BoundNode *node);
 
 /*
- * AND stands as long as all parts do, and falls short as long as one does; OR
- * the other way round.  "decisive" is the verdict of a part that decides alone.
+ * Parts put together by AND or OR.  AND stands as long as all parts do, and
+ * falls short as long as one does; OR the other way round.
  */
-static Outlook
-combined(const BoundNode *node, const FigureValue *figures, const Shop *shop)
+typedef struct Combination
 {
-	bool		decisive = node->kind == CONDITION_OR;
-	TimestampTz first = DT_NOEND;
-	TimestampTz last_decisive = DT_NOBEGIN;
-	bool		decided = false;
-	ListCell   *cell;
+	bool		decisive;		/* the verdict of a part that decides alone */
+	bool		decided;
+	TimestampTz first;			/* change of all parts */
+	TimestampTz last_decisive;
+} Combination;
 
-	foreach(cell, node->children)
-	{
-		Outlook		part = outlook_of(lfirst(cell), figures, shop);
-
-		first = Min(first, part.changes);
-		if (part.holds == decisive)
-		{
-			decided = true;
-			last_decisive = Max(last_decisive, part.changes);
-		}
-	}
-	return (Outlook) {decided ? decisive : !decisive, decided ? last_decisive : first};
+static void
+add_part(Combination *combination, Outlook part)
+{
+	combination->first = Min(combination->first, part.changes);
+	if (part.holds != combination->decisive)
+		return;
+	combination->decided = true;
+	combination->last_decisive = Max(combination->last_decisive, part.changes);
 }
 
 static Outlook
-outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop)
+outlook_together(const Combination *combination)
+{
+	return (Outlook) {combination->decided == combination->decisive,
+		combination->decided ? combination->last_decisive : combination->first};
+}
+
+static Outlook
+combined(const Prospect *prospect, const BoundNode *node)
+{
+	Combination combination = {.decisive = node->kind == CONDITION_OR, .first = DT_NOEND, .last_decisive = DT_NOBEGIN};
+	ListCell   *cell;
+
+	foreach(cell, node->children)
+		add_part(&combination, outlook_of(prospect, lfirst(cell)));
+	return outlook_together(&combination);
+}
+
+/* A group: whether the customer is in it is in the figure "groups". */
+static Outlook
+outlook_of_group(const Prospect *prospect, const BoundNode *clause, int group)
+{
+	const FigureValue *groups = &prospect->figures[clause->figure->slot];
+	Outlook		result = {false, prospect->groups[group]};
+
+	for (int i = 0; i < groups->nelements && !result.holds; i++)
+		result.holds = strcmp(groups->elements[i], prospect->bound->groups[group]->code) == 0;
+	return result;
+}
+
+/* A clause over groups joins those that it names; IS NULL, all that there are. */
+static TimestampTz
+change_of_groups(const Prospect *prospect, const BoundNode *clause)
+{
+	bool		all = clause->kind == CONDITION_CONTAINS && clause->detail == CONDITION_ALL;
+	Combination combination = {.decisive = !all, .first = DT_NOEND, .last_decisive = DT_NOBEGIN};
+
+	for (int i = 0; i < prospect->bound->ngroups; i++)
+	{
+		bool		named = clause->kind == CONDITION_IS_NULL;
+		ListCell   *cell;
+
+		foreach(cell, clause->values)
+			named |= strcmp(((BoundValue *) lfirst(cell))->text, prospect->bound->groups[i]->code) == 0;
+		if (named)
+			add_part(&combination, outlook_of_group(prospect, clause, i));
+	}
+	return outlook_together(&combination).changes;
+}
+
+static Outlook
+outlook_of(const Prospect *prospect, const BoundNode *node)
 {
 	Outlook		result;
 
@@ -577,15 +691,16 @@ outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop)
 		case CONDITION_FALSE:
 			return (Outlook) {node->kind == CONDITION_TRUE, DT_NOEND};
 		case CONDITION_NOT:
-			result = outlook_of(linitial(node->children), figures, shop);
+			result = outlook_of(prospect, linitial(node->children));
 			result.holds = !result.holds;
 			return result;
 		case CONDITION_AND:
 		case CONDITION_OR:
-			return combined(node, figures, shop);
+			return combined(prospect, node);
 		default:
-			result.holds = segment_condition_holds(node, figures, shop);
-			result.changes = clause_change(node, figures, shop);
+			result.holds = segment_condition_holds(node, prospect->figures, prospect->shop);
+			result.changes = prospect->bound != NULL && node->figure->word->id == WORD_GROUPS
+				? change_of_groups(prospect, node) : clause_change(prospect, node);
 			return result;
 	}
 }
@@ -598,5 +713,34 @@ outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop)
 TimestampTz
 segment_condition_change(const BoundNode *root, const FigureValue *figures, const Shop *shop)
 {
-	return outlook_of(root, figures, shop).changes;
+	Prospect	prospect = {.figures = figures, .shop = shop};
+
+	return outlook_of(&prospect, root).changes;
+}
+
+/*
+ * When the verdict of each group may change, by group, given the figure "groups"
+ * as segment_judge_groups() fills it.  People alone fill fixed groups.
+ */
+void
+segment_groups_change(const Bound *bound, const FigureValue *figures, const Shop *shop, TimestampTz *changes)
+{
+	Prospect	prospect = {.figures = figures, .shop = shop, .bound = bound, .groups = changes};
+
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		const BoundNode *root = bound->groups[i]->root;
+
+		changes[i] = root != NULL ? outlook_of(&prospect, root).changes : DT_NOEND;
+	}
+}
+
+/* segment_condition_change(), where clauses over groups change with those that they name. */
+TimestampTz
+segment_condition_change_with(const Bound *bound, const TimestampTz *groups, const BoundNode *root,
+							  const FigureValue *figures, const Shop *shop)
+{
+	Prospect	prospect = {.figures = figures, .shop = shop, .bound = bound, .groups = groups};
+
+	return outlook_of(&prospect, root).changes;
 }

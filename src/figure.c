@@ -62,6 +62,7 @@ segment_shop_at(Shop *shop, TimestampTz at)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("argument \"at\" is not a day of the calendar"),
 				 errhint("Give an instant between the years 1 and 9999, or leave it out for now.")));
+	shop->given_name_first = strcmp(segment_setting("given_name"), "first") == 0;
 	value = CStringGetTextDatum(segment_setting("country_code"));
 	segment_become(segment_owner(), &caller);
 	segment_execute_with("SELECT segment._phone_rules_of($1)", 1, &type, &value, NULL, false, NULL, NULL);
@@ -515,15 +516,22 @@ text_array(List *texts)
 	return PointerGetDatum(segment_array(TEXTOID, elements, NULL, n));
 }
 
-/* A list as it is written, read. */
-static Datum
-array_written(char *written)
+/* A value of a field from its text. */
+static FigureValue
+field_value(const FieldTexts *texts, char *text)
 {
+	FigureValue value = {.text = text};
 	Oid			input;
 	Oid			ioparam;
 
-	getTypeInputInfo(TEXTARRAYOID, &input, &ioparam);
-	return OidInputFunctionCall(input, written, ioparam, -1);
+	if (texts->type == VALUE_DATE)
+		value.instant = strtoi64(text, NULL, 10) - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	else if (texts->type == VALUE_LIST)
+	{
+		getTypeInputInfo(TEXTARRAYOID, &input, &ioparam);
+		read_list(OidInputFunctionCall(input, text, ioparam, -1), &value);
+	}
+	return value;
 }
 
 static bool
@@ -543,15 +551,13 @@ is_known(const FieldTexts *texts, const char *text)
 static void
 learn_text(FigureReader *reader, FieldTexts *texts, char *text, const Shop *shop)
 {
-	FigureValue value = {.text = text};
-	MemoryContext before;
+	MemoryContext before = CurrentMemoryContext;
+	FigureValue value;
 	ListCell   *cell;
 
 	if (is_known(texts, text))
 		return;
-	if (texts->type == VALUE_LIST)
-		read_list(array_written(text), &value);
-	before = CurrentMemoryContext;
+	value = field_value(texts, text);
 	foreach(cell, texts->clauses)
 	{
 		TextClause *told = lfirst(cell);

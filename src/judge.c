@@ -191,15 +191,6 @@ read_past_facts(Judging *judging, Judgement **items, Facts *facts, int n)
 	SPI_freetuptable(table);
 }
 
-static FigureReader *
-replay_reader(Rules *rules)
-{
-	if (rules->replay.bound == NULL)
-		segment_figures_open(&rules->replay, rules->set, rules->ruleset.groups,
-							 segment_concerned(rules, TOUCHES_ALL)->slots);
-	return &rules->replay;
-}
-
 /*
  * Judge those who are overdue, sorted by key, at each instant that has passed,
  * one after the other, by their figures as they were before this transaction.
@@ -245,7 +236,7 @@ replay(Judging *judging, Judgements *judgements)
 			items[n++] = overdue[i];
 		}
 		reason.at = next;
-		judge_at(judging, items, its, n, TOUCHES_ALL, reads ? replay_reader(rules) : NULL, next,
+		judge_at(judging, items, its, n, TOUCHES_ALL, reads ? segment_replay_reader(rules) : NULL, next,
 				 judging->past != InvalidSnapshot ? judging->past : judging->snapshot, &reason);
 		for (int i = 0; i < n; i++)
 		{

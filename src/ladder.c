@@ -2,8 +2,8 @@
  * ladder.c
  *		What the merchant decides: settings, ladders and tiers.
  *
- * Rules are plain tables.  A statement that leaves every ladder valid re-ranks
- * everyone at once; while a ladder is not valid nobody is judged, and the
+ * Rules are plain tables; their triggers are here, those of groups go on in
+ * group.c.  A statement that leaves every ladder valid re-ranks everyone at once; while a ladder is not valid nobody is judged, and the
  * commit is refused.
  */
 #include "segment.h"
@@ -12,10 +12,12 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "configuration.h"
+#include "group.h"
+#include "judge.h"
+#include "rule.h"
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "source.h"
-#include "judge.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
@@ -25,18 +27,7 @@ PG_FUNCTION_INFO_V1(segment_configure);
 PG_FUNCTION_INFO_V1(segment_rules_lock);
 PG_FUNCTION_INFO_V1(segment_rules_changed);
 PG_FUNCTION_INFO_V1(segment_rules_check);
-
-/*
- * Only one session changes rules at a time, and nobody judges meanwhile: two
- * administrators who each add a range see each other's.
- */
-static void
-lock_rules(void)
-{
-	segment_require_read_committed("change ladders, tiers or settings");
-	segment_lock_rules();
-	segment_lock_facts();
-}
+PG_FUNCTION_INFO_V1(segment_spellings_changed);
 
 static void
 require_trigger(FunctionCallInfo fcinfo)
@@ -62,17 +53,22 @@ segment_rules_lock(PG_FUNCTION_ARGS)
 		SPI_finish();
 		return PointerGetDatum(NULL);
 	}
-	lock_rules();
+	segment_rules_begin();
 	set = segment_sources_acquire();
 	segment_wake_everyone(set);
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) &&
-		strcmp(RelationGetRelationName(trigger->tg_relation), "tiers") == 0)
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
+		const char *table = RelationGetRelationName(trigger->tg_relation);
 		Identity	caller;
 
+		if (strcmp(table, "groups") == 0 || strcmp(table, "ladders") == 0 || strcmp(table, "tiers") == 0)
+			(void) segment_rule_history(set, trigger);
 		segment_become(set->owner, &caller);
-		segment_execute("INSERT INTO segment.former_tiers"
-						" SELECT t.id, t.ladder, t.code, t.min_value FROM segment.tiers t");
+		if (strcmp(table, "tiers") == 0)
+			segment_execute("INSERT INTO segment.former_tiers"
+							" SELECT t.id, t.ladder, t.code, t.min_value FROM segment.tiers t");
+		else if (strcmp(table, "groups") == 0)
+			segment_execute("INSERT INTO segment.former_groups SELECT g.id, g.code FROM segment.groups g");
 		segment_resume(&caller);
 	}
 	segment_sources_release();
@@ -173,40 +169,67 @@ check_ranges(const Ruleset *ruleset)
 				 errhint("%s", hint.data)));
 }
 
-/* The rules are other ones now: compile, and re-rank everyone if they are valid. */
+/* The ladders are other ones now: re-rank everyone if they are valid. */
 static void
-rules_changed(SourceSet *set)
+ladders_changed(SourceSet *set, const char *source_key)
 {
-	const Ruleset *ruleset;
-	Identity	caller;
-
 	if (!segment_is_restored())
 		check_rows(set);
-	segment_become(set->owner, &caller);
-	segment_ruleset_bump();
-	if (segment_is_restored())
+	(void) segment_rules_apply(set, source_key);
+}
+
+/* Groups that a restore brings, or that nobody is judged by, need no judging. */
+static void
+groups_changed(SourceSet *set, TriggerData *trigger, const char *source_key)
+{
+	Identity	caller;
+
+	if (!segment_is_restored() && segment_groups_saved(set, trigger))
 	{
-		segment_resume(&caller);
+		(void) segment_rules_apply(set, source_key);
 		return;
 	}
-	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
-	if (ruleset->valid)
-	{
-		if (OidIsValid(set->facts))
-			segment_judge_all(set, NULL, false, CAUSE_RULE, NULL, NULL, NULL, NULL);
-		segment_execute("DELETE FROM segment.former_tiers");
-		segment_execute("DELETE FROM segment.former_groups");
-	}
+	segment_become(set->owner, &caller);
+	segment_ruleset_bump();
 	segment_resume(&caller);
 }
 
-/* After each statement on ladders or tiers. */
+/* After each statement on groups, ladders or tiers. */
 Datum
 segment_rules_changed(PG_FUNCTION_ARGS)
 {
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const char *table;
+	SourceSet  *set;
+	char	   *source_key = NULL;
+
+	require_trigger(fcinfo);
+	table = RelationGetRelationName(trigger->tg_relation);
+	segment_connect(0);
+	SPI_register_trigger_data(trigger);
+	set = segment_sources_acquire();
+	if (!segment_is_restored())
+		source_key = TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) ? segment_rule_truncated(set, table)
+			: segment_rule_history(set, trigger);
+	if (strcmp(table, "groups") == 0)
+		groups_changed(set, trigger, source_key);
+	else
+		ladders_changed(set, source_key);
+	segment_sources_release();
+	SPI_finish();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * After each statement on segment.phone_rules or segment.region_aliases, by which
+ * conditions compare: everyone is judged again.
+ */
+Datum
+segment_spellings_changed(PG_FUNCTION_ARGS)
+{
 	require_trigger(fcinfo);
 	segment_connect(0);
-	rules_changed(segment_sources_acquire());
+	(void) segment_rules_apply(segment_sources_acquire(), NULL);
 	segment_sources_release();
 	SPI_finish();
 	return PointerGetDatum(NULL);
@@ -290,10 +313,12 @@ segment_configure(PG_FUNCTION_ARGS)
 {
 	SourceSet  *set;
 	Identity	caller;
+	bool		rejudge = false;	/* conditions mean something else */
 
 	segment_connect(0);
-	lock_rules();
+	segment_rules_begin();
 	set = segment_sources_acquire();
+	segment_wake_everyone(set);
 	segment_become(set->owner, &caller);
 	if (!PG_ARGISNULL(0))
 	{
@@ -311,6 +336,7 @@ segment_configure(PG_FUNCTION_ARGS)
 		zone = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 		if (differs("timezone", zone))
 			refuse_while_used("timezone", "reads_shop_zone");
+		rejudge |= differs("timezone", zone);
 		save_setting("timezone", zone);
 	}
 	if (!PG_ARGISNULL(1))
@@ -322,6 +348,7 @@ segment_configure(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("country_code must be one to three digits, not \"%s\"", code),
 					 errhint("Give the calling code alone, without + or 00: '84' for Vietnam.")));
+		rejudge |= differs("country_code", code);
 		save_setting("country_code", code);
 	}
 	if (!PG_ARGISNULL(2))
@@ -348,9 +375,34 @@ segment_configure(PG_FUNCTION_ARGS)
 					 errmsg("money_unit must be greater than 0, not %s", shown),
 					 errhint("Give the smallest step of money: 1 for VND, 0.01 for EUR.")));
 		save_setting("money_unit", shown);
-		rules_changed(set);
+		ladders_changed(set, NULL);
 		check_ranges(&segment_rules(set, InvalidSnapshot)->ruleset);
 	}
+	if (!PG_ARGISNULL(4))
+	{
+		int32		most = PG_GETARG_INT32(4);
+
+		if (most < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("max_moves must not be below 0, but is %d", most),
+					 errhint("It is the number of customers that one change of rules may move; 0 is without limit.")));
+		save_setting("max_moves", psprintf("%d", most));
+	}
+	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
+	{
+		char	   *word = text_to_cstring(PG_GETARG_TEXT_PP(5));
+
+		if (strcmp(word, "last") != 0 && strcmp(word, "first") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("given_name must be last or first, not \"%s\"", word),
+					 errhint("It is the last word of a name in Vietnam and the first in English; a column of its own is mapped with segment.attach_customers(…, given_name => …).")));
+		rejudge |= differs("given_name", word);
+		save_setting("given_name", word);
+	}
+	if (rejudge)
+		(void) segment_rules_apply(set, NULL);
 	segment_resume(&caller);
 	segment_sources_changed(set->attachments);
 	segment_sources_release();

@@ -1,7 +1,7 @@
 /*
  * preview.c
- *		Conditions asked of a shop: who satisfies one, what it says in SQL, and
- *		what the language knows here.
+ *		Conditions asked of a shop: who satisfies one, who would, what it says in
+ *		SQL, and what the language knows here.
  *
  * Figures are read by one query as the owner of the merchant's tables; where
  * they have several owners, as whoever asks.  The condition is then judged in C.
@@ -16,6 +16,7 @@
 #include "figure.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "preview.h"
 #include "row.h"
 #include "saved_plan.h"
 #include "text_fold.h"
@@ -37,9 +38,14 @@ PG_FUNCTION_INFO_V1(segment_preview_count);
 PG_FUNCTION_INFO_V1(segment_judge_condition);
 PG_FUNCTION_INFO_V1(segment_figures_of);
 PG_FUNCTION_INFO_V1(segment_figures);
+PG_FUNCTION_INFO_V1(segment_what_if_group);
+PG_FUNCTION_INFO_V1(segment_forecast);
 
 /* customers read at a time */
 #define BATCH 1000
+
+/* figures of one condition: with the key they must fit a target list of the server, which has 1,664 entries */
+#define MAX_FIGURES 1600
 
 /* a condition being asked */
 typedef struct Inquiry
@@ -50,18 +56,18 @@ typedef struct Inquiry
 	int64		limit;			/* -1: all */
 	int64		found;
 	void		(*take) (struct Inquiry *inquiry, Datum key, const FigureValue *figures);
-	Tuplestorestate *rows;		/* preview() */
+	Tuplestorestate *rows;		/* preview(), what_if_group(), forecast() */
 	TupleDesc	desc;
-	List	   *members;		/* preview(): keys and figures of the batch */
+	List	   *members;		/* the same: those of the batch */
 	struct Wanted *wanted;		/* preview(): values looked for */
+	const BoundNode *present;	/* what_if_group(): NULL where nobody is in */
+	const BoundNode *proposed;
 } Inquiry;
 
-/* Bind the condition, for an instant or now; must run inside SPI. */
+/* Must run inside SPI, like all that follows. */
 static void
-begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
+open_inquiry(Inquiry *inquiry)
 {
-	const Condition *its;
-
 	memset(inquiry, 0, sizeof(Inquiry));
 	inquiry->limit = -1;
 	inquiry->set = segment_sources_acquire();
@@ -70,9 +76,24 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no customers table is attached"),
 				 errhint("Call segment.attach_customers().")));
-	segment_shop_at(&inquiry->shop, PG_ARGISNULL(at) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(at));
+}
+
+/* Bind the condition, for an instant or now. */
+static void
+begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
+{
+	const Condition *its;
+
+	open_inquiry(inquiry);
+	segment_shop_at(&inquiry->shop, PG_ARGISNULL(at) ? segment_now() : PG_GETARG_TIMESTAMPTZ(at));
 	its = PG_GETARG_CONDITION_P(condition);
 	inquiry->bound = segment_bind(inquiry->set, 1, &its);
+	segment_bound_prepare(inquiry->bound, &inquiry->shop);
+	if (inquiry->bound->nfigures > MAX_FIGURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("condition asks for %d different figures, more than %d", inquiry->bound->nfigures, MAX_FIGURES),
+				 errhint("However many clauses may ask for the same figures, narrowed alike; else divide the condition.")));
 }
 
 /*
@@ -234,10 +255,11 @@ segment_judge_condition(PG_FUNCTION_ARGS)
  * segment.preview()
  */
 
-/* a customer found: the key, and the figures that the condition names */
+/* a customer found: the key, and the figures that the condition names, or where the customer would go */
 typedef struct Member
 {
 	Datum		key;
+	const char *action;
 	StringInfoData figures;		/* members of a JSON object, personal ones apart */
 	StringInfoData personal;
 } Member;
@@ -293,12 +315,6 @@ append_json(StringInfo json, const Inquiry *inquiry, const BoundFigure *figure, 
 	}
 }
 
-static bool
-is_personal(const BoundFigure *figure)
-{
-	return figure->word->column != NULL || figure->word->id == WORD_CUSTOM;
-}
-
 static void
 note_member(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
@@ -310,9 +326,9 @@ note_member(Inquiry *inquiry, Datum key, const FigureValue *figures)
 	for (int i = 0; i < inquiry->bound->nasked; i++)
 	{
 		BoundFigure *figure = inquiry->bound->figures[i];
-		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
+		FigureValue value = segment_shown_figure(inquiry->bound, figures, i, &inquiry->shop);
 
-		append_json(is_personal(figure) ? &member->personal : &member->figures, inquiry, figure, &value);
+		append_json(segment_is_personal(figure) ? &member->personal : &member->figures, inquiry, figure, &value);
 	}
 	inquiry->members = lappend(inquiry->members, member);
 }
@@ -321,7 +337,10 @@ note_member(Inquiry *inquiry, Datum key, const FigureValue *figures)
 typedef struct Personal
 {
 	Inquiry    *inquiry;
+	bool		readable;		/* whoever asks may read them */
+	bool		restricted;		/* of some customers only */
 	uint64		n;
+	uint64		at;
 	SPITupleTable *table;
 } Personal;
 
@@ -356,46 +375,57 @@ read_personal(void *argument)
 	personal->table = SPI_tuptable;
 }
 
+static void
+look_up_personal(Personal *personal, Inquiry *inquiry)
+{
+	memset(personal, 0, sizeof(Personal));
+	personal->inquiry = inquiry;
+	if (inquiry->members == NIL)
+		return;
+	personal->readable = segment_try(read_personal, personal) == NULL;
+	personal->restricted = personal->readable &&
+		check_enable_rls(segment_customers_source(inquiry->set)->relid, InvalidOid, true) == RLS_ENABLED;
+}
+
+/* Go on to the row of a customer, which is there unless hidden; keys are asked in their order. */
+static bool
+find_personal(Personal *personal, Datum customer)
+{
+	while (personal->readable && personal->at < personal->n)
+	{
+		bool		isnull;
+		Datum		key = SPI_getbinval(personal->table->vals[personal->at], personal->table->tupdesc, 1, &isnull);
+		int			order = segment_compare_customers(personal->inquiry->set, key, customer);
+
+		if (order >= 0)
+			return order == 0;
+		personal->at++;
+	}
+	return false;
+}
+
 /* Return the batch's members, with their personal columns where the caller may read them. */
 static void
 put_members(Inquiry *inquiry)
 {
-	SourceSet  *set = inquiry->set;
-	Personal	personal = {.inquiry = inquiry};
-	bool		readable;
-	bool		restricted;
-	uint64		at = 0;
+	Personal	personal;
 	ListCell   *cell;
 
-	if (inquiry->members == NIL)
-		return;
-	readable = segment_try(read_personal, &personal) == NULL;
-	restricted = readable && check_enable_rls(segment_customers_source(set)->relid, InvalidOid, true) == RLS_ENABLED;
+	look_up_personal(&personal, inquiry);
 	foreach(cell, inquiry->members)
 	{
 		Member	   *member = lfirst(cell);
 		Datum		values[5] = {member->key};
 		bool		nulls[5] = {false, true, true, true, false};
-		bool		found = false;
+		bool		found = find_personal(&personal, member->key);
 
-		while (readable && at < personal.n && !found)
-		{
-			bool		isnull;
-			Datum		key = SPI_getbinval(personal.table->vals[at], personal.table->tupdesc, 1, &isnull);
-			int			order = segment_compare_customers(set, key, member->key);
-
-			if (order > 0)
-				break;
-			found = order == 0;
-			for (int i = 1; found && i < 4; i++)
-				values[i] = SPI_getbinval(personal.table->vals[at], personal.table->tupdesc, i + 1, &nulls[i]);
-			at++;
-		}
-		if (restricted && !found)
+		if (personal.restricted && !found)
 		{
 			inquiry->found--;
 			continue;			/* hidden from whoever asks */
 		}
+		for (int i = 1; found && i < 4; i++)
+			values[i] = SPI_getbinval(personal.table->vals[personal.at], personal.table->tupdesc, i + 1, &nulls[i]);
 		values[4] = DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{%s%s%s}", member->figures.data,
 																		   found && member->figures.len > 0 && member->personal.len > 0 ? ", " : "",
 																		   found ? member->personal.data : "")));
@@ -403,21 +433,48 @@ put_members(Inquiry *inquiry)
 	}
 }
 
-static Tuplestorestate *
-begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
+/* Return the batch's members with what they would do, where the caller may see them. */
+static void
+put_movers(Inquiry *inquiry)
+{
+	Personal	personal;
+	ListCell   *cell;
+
+	look_up_personal(&personal, inquiry);
+	foreach(cell, inquiry->members)
+	{
+		Member	   *member = lfirst(cell);
+		Datum		values[2] = {member->key};
+		bool		nulls[2] = {false, member->action == NULL};
+
+		if (personal.restricted && !find_personal(&personal, member->key))
+			continue;
+		if (member->action != NULL)
+			values[1] = CStringGetTextDatum(member->action);
+		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
+	}
+}
+
+Tuplestorestate *
+segment_begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext before;
 	Tuplestorestate *rows;
+	Oid			type;
 
 	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
 	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	*desc = CreateTupleDescCopy(*desc);
+	if (get_call_result_type(fcinfo, &type, desc) == TYPEFUNC_COMPOSITE)
+		*desc = CreateTupleDescCopy(*desc);
+	else
+	{
+		*desc = CreateTemplateTupleDesc(1);
+		TupleDescInitEntry(*desc, 1, "customer_id", type, -1, 0);
+	}
 	rows = tuplestore_begin_heap(true, false, work_mem);
 	MemoryContextSwitchTo(before);
 	result->returnMode = SFRM_Materialize;
@@ -426,14 +483,20 @@ begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
 	return rows;
 }
 
-/* values of one figure, each as a clause of its own, until some customer has it */
+/* values of a clause on a text or a list, until some customer has them */
+typedef struct WantedValues
+{
+	const BoundNode *node;
+	BoundFigure *figure;		/* as it is read here */
+	bool	   *found;
+	int			missing;
+} WantedValues;
+
 typedef struct Wanted
 {
-	BoundFigure figure;			/* alone in its vector */
-	BoundFigure *vector[1];
-	BoundNode  *clauses;
-	bool	   *found;
-	int			n;
+	List	   *clauses;		/* of WantedValues */
+	BoundFigure **figures;		/* that they are about, by slot */
+	int			nfigures;
 	int			missing;
 } Wanted;
 
@@ -441,70 +504,97 @@ static void
 look_for_values(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
 	Wanted	   *wanted = inquiry->wanted;
+	ListCell   *cell;
 
-	for (int i = 0; i < wanted->n; i++)
+	foreach(cell, wanted->clauses)
 	{
-		if (wanted->found[i] || !segment_condition_holds(&wanted->clauses[i], figures, &inquiry->shop))
-			continue;
-		wanted->found[i] = true;
-		if (--wanted->missing == 0)
-			inquiry->limit = inquiry->found;	/* enough */
+		WantedValues *values = lfirst(cell);
+		int			found = values->missing == 0 ? 0
+			: segment_find_values(values->node, values->figure, figures, &inquiry->shop, values->found);
+
+		values->missing -= found;
+		wanted->missing -= found;
 	}
+	if (wanted->missing == 0)
+		inquiry->limit = inquiry->found;	/* enough */
+}
+
+/* A figure in the vector of what is looked for. */
+static BoundFigure *
+wanted_figure(Inquiry *inquiry, Wanted *wanted, const BoundFigure *figure)
+{
+	BoundFigure *copy;
+
+	for (int i = 0; i < wanted->nfigures; i++)
+	{
+		if (strcmp(wanted->figures[i]->text, figure->text) == 0)
+			return wanted->figures[i];
+	}
+	if (wanted->figures == NULL)
+		wanted->figures = palloc(sizeof(BoundFigure *) * inquiry->bound->nfigures);
+	copy = palloc(sizeof(BoundFigure));
+	*copy = *figure;
+	copy->slot = wanted->nfigures;
+	wanted->figures[wanted->nfigures++] = copy;
+	return copy;
+}
+
+/* Clauses that name values of a text or a list, wherever they stand. */
+static void
+want_values(Inquiry *inquiry, Wanted *wanted, const BoundNode *node)
+{
+	WantedValues *values;
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		want_values(inquiry, wanted, lfirst(cell));
+	if (node->keys == NULL || node->figure->word->id == WORD_GROUPS ||
+		(node->kind != CONDITION_COMPARE && node->kind != CONDITION_IN && node->kind != CONDITION_CONTAINS))
+		return;
+	values = palloc0(sizeof(WantedValues));
+	values->node = node;
+	values->figure = wanted_figure(inquiry, wanted, node->figure);
+	values->missing = list_length(node->values);
+	values->found = palloc0(sizeof(bool) * values->missing);
+	wanted->missing += values->missing;
+	wanted->clauses = lappend(wanted->clauses, values);
 }
 
 /* A value that no customer has is mostly a mistake in writing it: told as such. */
 static void
-warn_of_unused_values(Inquiry *inquiry, const BoundNode *node)
+warn_of_unused(Inquiry *inquiry)
 {
-	Wanted		wanted = {.figure = *node->figure};
+	Wanted		wanted = {NIL};
 	BoundNode	everybody = {.kind = CONDITION_TRUE};
 	BoundNode  *root = &everybody;
-	Bound		bound = {.nroots = 1, .roots = &root, .nfigures = 1, .figures = wanted.vector};
+	Bound		bound = {.nroots = 1, .roots = &root};
 	Inquiry		look = *inquiry;
 	ListCell   *cell;
 
-	wanted.figure.slot = 0;
-	wanted.vector[0] = &wanted.figure;
-	wanted.clauses = palloc0(sizeof(BoundNode) * list_length(node->values));
-	wanted.found = palloc0(sizeof(bool) * list_length(node->values));
-	foreach(cell, node->values)
-	{
-		BoundNode  *clause = &wanted.clauses[wanted.n++];
-
-		*clause = *node;
-		clause->kind = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_CONTAINS : CONDITION_COMPARE;
-		clause->detail = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_ONE : CONDITION_EQ;
-		clause->negated = false;
-		clause->figure = &wanted.figure;
-		clause->values = list_make1(lfirst(cell));
-	}
-	wanted.missing = wanted.n;
+	want_values(inquiry, &wanted, inquiry->bound->roots[0]);
+	if (wanted.clauses == NIL)
+		return;
+	bound.nfigures = wanted.nfigures;
+	bound.figures = wanted.figures;
 	look.bound = &bound;
 	look.wanted = &wanted;
 	look.take = look_for_values;
 	look.limit = -1;
 	inquire(&look, NULL);
-	for (int i = 0; i < wanted.n; i++)
+	foreach(cell, wanted.clauses)
 	{
-		if (!wanted.found[i])
-			ereport(WARNING,
-					(errmsg("no customer has %s '%s'", node->figure->text, ((BoundValue *) list_nth(node->values, i))->text),
-					 errhint("See how it is written in the shop's table.")));
+		WantedValues *values = lfirst(cell);
+
+		for (int i = 0; i < list_length(values->node->values); i++)
+		{
+			if (!values->found[i])
+				ereport(WARNING,
+						(errmsg("no customer has %s '%s'", values->node->figure->text,
+								((BoundValue *) list_nth(values->node->values, i))->text),
+						 errhint("See how it is written in the shop's table.")));
+		}
 	}
-}
-
-/* Clauses that name values of a text or a list, wherever they stand. */
-static void
-warn_of_unused(Inquiry *inquiry, const BoundNode *node)
-{
-	ListCell   *cell;
-
-	check_stack_depth();
-	foreach(cell, node->children)
-		warn_of_unused(inquiry, lfirst(cell));
-	if (node->figure != NULL && node->figure->word->id != WORD_GROUPS && (node->type == VALUE_TEXT || node->type == VALUE_LIST) && node->values != NIL &&
-		(node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN || node->kind == CONDITION_CONTAINS))
-		warn_of_unused_values(inquiry, node);
 }
 
 Datum
@@ -512,7 +602,7 @@ segment_preview(PG_FUNCTION_ARGS)
 {
 	Inquiry		inquiry;
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
@@ -528,8 +618,147 @@ segment_preview(PG_FUNCTION_ARGS)
 	inquiry.rows = rows;
 	inquiry.desc = desc;
 	inquiry.take = note_member;
-	warn_of_unused(&inquiry, inquiry.bound->roots[0]);
+	warn_of_unused(&inquiry);
 	inquire(&inquiry, put_members);
+	segment_sources_release();
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * segment.what_if_group(), segment.forecast()
+ */
+
+static const BoundNode everybody = {.kind = CONDITION_TRUE};
+
+/* Whether anybody can be in a group now: it is active and its condition binds. */
+static bool
+is_judged(SourceSet *set, const char *code)
+{
+	Bound	   *all = segment_bind_groups(set, NULL, NULL);
+
+	for (int i = 0; i < all->ngroups; i++)
+	{
+		if (strcmp(all->groups[i]->code, code) == 0)
+			return all->groups[i]->root != NULL;
+	}
+	return false;
+}
+
+/* Bind the group's condition and the one that is to take its place over one vector of figures. */
+static void
+bind_both(Inquiry *inquiry, const char *code, const Condition *proposed)
+{
+	const Condition *conditions[2] = {proposed};
+	BoundNode **roots;
+	bool		active;
+	bool		judged;
+
+	conditions[1] = segment_group_condition(inquiry->set, code, &active);
+	(void) segment_bind_groups(inquiry->set, code, proposed);	/* raises what could not be saved */
+	judged = active && conditions[1] != NULL && is_judged(inquiry->set, code);
+	inquiry->bound = segment_bind(inquiry->set, judged ? 2 : 1, conditions);
+	segment_bound_prepare(inquiry->bound, &inquiry->shop);
+	roots = inquiry->bound->roots;
+	inquiry->proposed = roots[0];
+	inquiry->present = judged ? roots[1] : NULL;
+	roots[0] = unconstify(BoundNode *, &everybody);
+}
+
+static void
+note_mover(Inquiry *inquiry, Datum key, const FigureValue *figures)
+{
+	bool		is_in = inquiry->present && segment_condition_holds(inquiry->present, figures, &inquiry->shop);
+	bool		would_be = segment_condition_holds(inquiry->proposed, figures, &inquiry->shop);
+	Member	   *member;
+
+	if (is_in == would_be)
+		return;
+	member = palloc0(sizeof(Member));
+	member->key = key;
+	member->action = would_be ? "enter" : "leave";
+	inquiry->members = lappend(inquiry->members, member);
+}
+
+static void
+note_key(Inquiry *inquiry, Datum key, const FigureValue *figures)
+{
+	Member	   *member = palloc0(sizeof(Member));
+
+	member->key = key;
+	inquiry->members = lappend(inquiry->members, member);
+}
+
+Datum
+segment_what_if_group(PG_FUNCTION_ARGS)
+{
+	Inquiry		inquiry;
+	TupleDesc	desc;
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
+	char	   *code;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	code = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	segment_connect(0);
+	open_inquiry(&inquiry);
+	segment_shop_at(&inquiry.shop, segment_now());
+	bind_both(&inquiry, code, PG_GETARG_CONDITION_P(1));
+	inquiry.rows = rows;
+	inquiry.desc = desc;
+	inquiry.take = note_mover;
+	inquire(&inquiry, put_movers);
+	segment_sources_release();
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* The shop as a day begins that is not past. */
+static void
+shop_of_day(Shop *shop, DateADT day)
+{
+	TimestampTz at;
+
+	segment_shop_at(shop, segment_now());
+	if (day < shop->today)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a day that is past cannot be forecast"),
+				 errdetail("In the shop it is already %s.",
+						   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(shop->today)))),
+				 errhint("segment.members_at() tells who was in a group.")));
+	if (DATE_NOT_FINITE(day) || !segment_day_begins_at(day, shop->zone, &at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("argument \"date\" is not a day of the calendar"),
+				 errhint("Give a day from today on.")));
+	segment_shop_at(shop, at);
+}
+
+Datum
+segment_forecast(PG_FUNCTION_ARGS)
+{
+	Inquiry		inquiry;
+	TupleDesc	desc;
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
+	const Condition *condition;
+	bool		active;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	segment_connect(0);
+	open_inquiry(&inquiry);
+	condition = segment_group_condition(inquiry.set, text_to_cstring(PG_GETARG_TEXT_PP(0)), &active);
+	shop_of_day(&inquiry.shop, PG_GETARG_DATEADT(1));
+	if (active && condition != NULL)
+	{
+		inquiry.bound = segment_bind(inquiry.set, 1, &condition);
+		segment_bound_prepare(inquiry.bound, &inquiry.shop);
+		inquiry.rows = rows;
+		inquiry.desc = desc;
+		inquiry.take = note_key;
+		inquire(&inquiry, put_movers);
+	}
 	segment_sources_release();
 	SPI_finish();
 	return (Datum) 0;
@@ -589,7 +818,7 @@ put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
 	for (int i = 0; i < inquiry->bound->nfigures; i++)
 	{
 		const BoundFigure *figure = inquiry->bound->figures[i];
-		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
+		FigureValue value = segment_shown_figure(inquiry->bound, figures, i, &inquiry->shop);
 		bool		nulls[5] = {false, false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
 
 		values[1] = Int32GetDatum(i);
@@ -620,7 +849,7 @@ segment_figures_of(PG_FUNCTION_ARGS)
 {
 	Inquiry		inquiry;
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 	BoundNode	everybody = {.kind = CONDITION_TRUE};
 
 	if (PG_ARGISNULL(0))
@@ -735,7 +964,7 @@ Datum
 segment_figures(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
-	Tuplestorestate *rows = begin_set(fcinfo, &desc);
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 	SourceSet  *set;
 	const Word *word;
 

@@ -27,7 +27,7 @@
 #include "utils/snapmgr.h"
 
 static Rules *compiled = NULL;
-static MemoryContext compiled_context = NULL;
+static List *retired = NIL;		/* of Rules, in TopMemoryContext: somebody further up may work with them */
 
 /* A private copy in the current context of a numeric column of the current row. */
 static Numeric
@@ -201,26 +201,47 @@ compile(SourceSet *set, int64 version)
 	read_ladders(&rules->ruleset);
 	read_groups(rules);
 	if (rules->ruleset.groups->ngroups > 0)
+	{
 		segment_shop_at(&rules->shop, GetCurrentTransactionStartTimestamp());
+		segment_bound_prepare(rules->ruleset.groups, &rules->shop);
+	}
 	return rules;
 }
 
-/* Forget what was compiled, and the plans that go with it. */
+/* With the plans that go with them. */
 static void
-forget_compiled(void)
+free_rules(Rules *rules)
 {
-	if (compiled == NULL)
-		return;
-	for (int i = 0; i < lengthof(compiled->concerned); i++)
+	for (int i = 0; i < lengthof(rules->concerned); i++)
 	{
-		if (compiled->concerned[i] != NULL && compiled->concerned[i]->reads)
-			segment_figures_close(&compiled->concerned[i]->reader);
+		if (rules->concerned[i] != NULL && rules->concerned[i]->reads)
+			segment_figures_close(&rules->concerned[i]->reader);
 	}
-	if (compiled->replay.bound != NULL)
-		segment_figures_close(&compiled->replay);
-	compiled = NULL;
-	MemoryContextDelete(compiled_context);
-	compiled_context = NULL;
+	if (rules->replay.bound != NULL)
+		segment_figures_close(&rules->replay);
+	MemoryContextDelete(rules->context);
+}
+
+/* Others take the place of what was compiled. */
+static void
+retire_compiled(void)
+{
+	MemoryContext before;
+	ListCell   *cell;
+
+	if (compiled != NULL)
+	{
+		before = MemoryContextSwitchTo(TopMemoryContext);
+		retired = lappend(retired, compiled);
+		MemoryContextSwitchTo(before);
+		compiled = NULL;
+	}
+	if (segment_sources_shared())
+		return;
+	foreach(cell, retired)
+		free_rules(lfirst(cell));
+	list_free(retired);
+	retired = NIL;
 }
 
 static void
@@ -250,13 +271,13 @@ compile_anew(SourceSet *set, int64 version, Snapshot snapshot)
 	MemoryContextSwitchTo(before);
 	segment_resume(&caller);
 
-	forget_compiled();
-	compiled_context = context;
+	retire_compiled();
+	fresh->context = context;
 	compiled = fresh;
 }
 
 /*
- * The rules in force, valid until the next call.  Whoever writes passes
+ * The rules in force, good until the caller releases the sources.  Whoever writes passes
  * InvalidSnapshot, is inside SPI and holds ROW EXCLUSIVE on segment.facts, whose
  * lock keeps rule changes out (see above); 40001 is raised where the
  * transaction's own snapshot is older than the rules: its view of the standings
@@ -456,7 +477,7 @@ segment_concerned(Rules *rules, int touched)
 
 	if (concerned != NULL)
 		return concerned;
-	before = MemoryContextSwitchTo(compiled_context);
+	before = MemoryContextSwitchTo(rules->context);
 	facts.amount_ordered = facts.amount_returned = facts.items_bought = facts.items_returned = int64_to_numeric(0);
 	concerned = palloc0(sizeof(Concerned));
 	concerned->wanted = palloc0(sizeof(bool) * Max(bound->ngroups, 1));
@@ -492,6 +513,19 @@ segment_concerned(Rules *rules, int touched)
 	MemoryContextSwitchTo(before);
 	rules->concerned[touched] = concerned;
 	return concerned;
+}
+
+/* Reads all figures that segment.facts does not keep, on days that have passed. */
+FigureReader *
+segment_replay_reader(Rules *rules)
+{
+	MemoryContext before = MemoryContextSwitchTo(rules->context);
+
+	if (rules->replay.bound == NULL)
+		segment_figures_open(&rules->replay, rules->set, rules->ruleset.groups,
+							 segment_concerned(rules, TOUCHES_ALL)->slots);
+	MemoryContextSwitchTo(before);
+	return &rules->replay;
 }
 
 /*

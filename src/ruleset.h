@@ -32,6 +32,7 @@ typedef struct Concerned
 typedef struct Rules
 {
 	Ruleset		ruleset;
+	MemoryContext context;
 	SourceSet  *set;			/* its groups are bound to */
 	uint64		generation;
 	Shop		shop;			/* without an instant */
@@ -45,6 +46,7 @@ extern TimestampTz segment_judging_instant(Snapshot snapshot);
 extern void segment_ticked(TimestampTz at);
 extern int	segment_role_touches(SourceRole role);
 extern Concerned *segment_concerned(Rules *rules, int touched);
+extern FigureReader *segment_replay_reader(Rules *rules);
 extern Shop segment_rules_shop(const Rules *rules, TimestampTz at);
 extern void segment_ruleset_bump(void);
 extern void segment_require_ladders(void);

@@ -20,6 +20,7 @@ PG_MODULE_MAGIC;
 
 bool		segment_abort_on_error = false;
 int			segment_lock_timeout = 5000;
+int			segment_confirm_moves = 0;
 
 static int	on_error = 0;
 static char *at = NULL;
@@ -91,7 +92,7 @@ _PG_init(void)
 							 &on_error, 0, on_error_options,
 							 PGC_SUSET, 0, NULL, assign_on_error, NULL);
 	DefineCustomIntVariable("segment.lock_timeout",
-							"How long a change of ladders or tiers, or a recalculation, may wait for sales in flight.",
+							"How long a change of groups, ladders or tiers, or a recalculation, may wait for sales in flight.",
 							"Sales queue behind it meanwhile.",
 							&segment_lock_timeout, 5000, 1, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
@@ -100,6 +101,11 @@ _PG_init(void)
 							   "Empty: the clock. For tests and rehearsals.",
 							   &at, "", PGC_SUSET, 0, check_at, assign_at, NULL);
 	segment_worker_init();
+	DefineCustomIntVariable("segment.confirm_moves",
+							"How many customers a change of groups, ladders or tiers may move although max_moves is less.",
+							"For SET LOCAL, in the transaction that makes the change.",
+							&segment_confirm_moves, 0, 0, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000
 	MarkGUCPrefixReserved("segment");
 #else

@@ -6,8 +6,10 @@
  *
  *		segment.c			module, server settings
  *		attach.c			attach and detach tables
+ *		explain.c			why a customer satisfies a condition
  *		preview.c			conditions asked of a shop
- *		ladder.c			what the merchant decides: validation, re-ranking
+ *		ladder.c, group.c	what the merchant decides: validation
+ *		rule.c				what their changes have in common: lock, history, guard
  *		ddl.c				DDL on attached tables: partitions that come and go
  *		fact.c				triggers: what a statement changes
  *		recalculate.c		all again, stored against recomputed
@@ -137,5 +139,6 @@ typedef struct Facts
 extern bool segment_abort_on_error;
 extern int	segment_lock_timeout;
 extern TimestampTz segment_now(void);
+extern int	segment_confirm_moves;
 
 #endif							/* SEGMENT_H */

@@ -1069,6 +1069,13 @@ segment_sources_current(SourceSet *set)
 	return generation == set->generation;
 }
 
+/* Whether somebody further up works with a set, too: what hangs on it must not be freed under them. */
+bool
+segment_sources_shared(void)
+{
+	return in_use > 1;
+}
+
 void
 segment_sources_release(void)
 {

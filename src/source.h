@@ -160,6 +160,7 @@ typedef struct SourceSet
 extern SourceSet *segment_sources_acquire(void);
 extern bool segment_sources_current(SourceSet *set);
 extern void segment_sources_release(void);
+extern bool segment_sources_shared(void);
 extern void segment_sources_changed(Oid attachments);
 extern void segment_sources_init(void);
 

@@ -36,6 +36,7 @@ if [ "$1" = test ]; then
 	[ -e "$sharedir/extension/pgtap.control" ] || miss postgresql-MAJOR-pgtap
 	has pg_prove || miss libtap-parser-sourcehandler-pgtap-perl
 	perl -MIPC::Run -e1 2>/dev/null || miss libipc-run-perl
+	[ -e "$sharedir/extension/pg_cron.control" ] || miss postgresql-MAJOR-cron
 fi
 
 [ -n "$missing" ] || exit 0

@@ -1,5 +1,6 @@
 -- A small shop in whatever schema the variable "schema" names, for test/t/dump_restore.pl: every role, a partitioned
--- source, a watched table, rows that are left out, two ladders whose tiers follow in another table.
+-- source, a watched table, rows that are left out, two ladders whose tiers follow in another table, groups
+-- that name others which come later.
 
 CREATE SCHEMA IF NOT EXISTS :"schema";
 SET search_path = :"schema";
@@ -32,6 +33,9 @@ SELECT segment.attach_returns('returns', key => 'id', order_key => 'order_id', a
 INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('low', 'Low', 0, 499.99), ('middle', 'Middle', 500, 1999.99), ('high', 'High', 2000, NULL);
 INSERT INTO segment.ladders (code, name, figure, programme) VALUES ('a items', 'Items', 'items_bought', 'items');
 INSERT INTO segment.tiers (ladder, code, name, min_value, max_value) VALUES ('a items', 'some', 'Some', 1, 19), ('a items', 'many', 'Many', 20, NULL);
+INSERT INTO segment.groups (code, name, condition, active) VALUES ('a best', 'Best', 'groups CONTAINS ''z spent'' AND NOT groups = ''off''', true),
+	('z spent', 'Spent', 'amount_spent >= 500 AND letters > 1', true), ('off', 'Off', 'amount_spent > 5', false);
+INSERT INTO segment.groups (name, discount_percent) VALUES ('Staff', 5);
 
 -- What plain SQL says, and where segment says otherwise; nobody needs to know the schema.
 CREATE VIEW expected AS

@@ -57,6 +57,11 @@ SELECT * FROM by_key('monthly_total > 0 AND monthly_average > 0 AND monthly_aver
 -- and what does not
 SELECT * FROM by_key('number_of_orders(date >= 2026-02-01) > 0 AND amount_spent > 0 AND first_order_date < -1d AND days_since_last_order > 1 AND number_of_orders(date >= -3d) > 0', '2026-08-01', '{1}');
 
+-- days that come again are no plain SQL
+SELECT segment.configure(timezone => 'America/St_Johns');
+SELECT * FROM by_key('number_of_orders(anniversary(date) = today) > 0 OR number_of_orders(anniversary(date) BETWEEN -3d AND +3d, date >= -30d) > 0', '2026-03-04 18:00', '{1,2}');
+SELECT segment.configure(timezone => 'Asia/Ho_Chi_Minh');
+
 -- more than one query, more texts than are remembered; keys that repeat over partitions; each as in the whole reading
 GRANT USAGE ON SCHEMA segment TO regress_figures_merchant;
 CREATE FUNCTION differences(condition text, at timestamptz) RETURNS TABLE (figures bigint, different bigint) LANGUAGE sql AS $$

@@ -1,4 +1,4 @@
--- Points, offers and tags: tables that are only mapped. What a row means can be read at any time; nothing is kept of it.
+-- Points, offers and tags: what a row means can be read at any time, its changes are followed, and nothing is kept of it.
 SET client_min_messages = warning;
 DROP EXTENSION segment CASCADE;
 CREATE EXTENSION segment;
@@ -57,7 +57,7 @@ SELECT segment.attach_tags('shop.customer_labels', customer => 'customer_id',
 	tag => '(SELECT l.name FROM shop.labels l WHERE l.id = label)', fill => false);
 SELECT * FROM segment.source_8 ORDER BY customer, tag;
 
--- nothing is kept: no triggers but those of the orders, no ledger, nothing to fill, nothing stale
+-- triggers as on other tables, and on what an expression reads; no ledger, since nothing is kept
 SELECT tgrelid::regclass AS table, count(*) FROM pg_trigger WHERE tgfoid::regproc::text LIKE 'segment.\_%' AND tgrelid::regclass::text LIKE 'shop.%'
 	GROUP BY 1 ORDER BY 1;
 SELECT c.oid::regclass AS ledger FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relname LIKE 'counted%' AND c.relkind = 'r';
@@ -68,7 +68,7 @@ CREATE INDEX ON shop.points (customer_id, made_at);
 CREATE INDEX ON shop.customer_labels (customer_id);
 SELECT source, role FROM segment.sources WHERE advice IS NULL AND role IN ('points', 'offers', 'tags') ORDER BY mapping;
 
--- rows come, change and go: the mapping shows them, and customers are none the wiser
+-- rows come, change and go: the mapping shows them; what comes unseen is noticed as elsewhere
 INSERT INTO shop.points VALUES (10, 1, 5, '2026-02-01 03:00+00');
 UPDATE shop.points SET delta = 20 WHERE id = 4;
 DELETE FROM shop.points WHERE id = 2;
@@ -98,7 +98,7 @@ SELECT source, reason FROM segment.stale_marks;
 SELECT segment.upgrade();
 SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('shop.points'::regclass, 'shop.vouchers_used'::regclass, 'shop.stamps'::regclass);
 SELECT * FROM segment._shape_faults();
--- where all that is kept is stale, they are not
+-- where everything is stale, they are too
 BEGIN;
 ALTER EVENT TRIGGER segment_ddl_end DISABLE;
 SELECT DISTINCT s.role FROM segment._shape_faults() f JOIN segment.sources s ON s.mapping = to_regclass('segment.source_' || f.source) ORDER BY 1;
@@ -240,7 +240,7 @@ SELECT shop.try('SELECT segment.attach_tags(''shop.clerks'', customer => ''custo
 SELECT shop.try('SELECT segment.attach_tags(''shop.clerks'', customer => ''customer_id'', tag => ''tag'')');
 SELECT shop.try('SELECT segment.detach(''shop.clerks'')');
 RESET ROLE;
--- notices as for other tables: zone, states; fill is not looked at
+-- notices as for other tables: zone, states
 INSERT INTO shop.more VALUES (1, 1, 'a', 1, 10, '2026-01-01', NULL, '2026-01-01 10:00', 'done'), (2, 2, 'b', 1, 10, '2026-01-02', NULL, '2026-01-03 10:00', 'void');
 SELECT segment.attach_points('shop.more', customer => 'customer_id', points => 'delta', at => 'made', fill => NULL);
 SELECT shop.try_points('customer => ''customer_id'', points => ''delta'', at => ''at''');

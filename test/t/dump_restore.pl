@@ -146,7 +146,7 @@ sub take_road
 		same_dump(dump_of($restored, 1), dump_of($mended, 1), "$name: the second dump is that of the first database, mended");
 		drop($mended);
 	}
-	is(answer($restored, 'SELECT last_value >= (SELECT max(id) FROM (SELECT id FROM segment.tiers UNION ALL SELECT id FROM segment.ladders) t) FROM segment.rule_id'),
+	is(answer($restored, 'SELECT last_value >= (SELECT max(id) FROM (SELECT id FROM segment.tiers UNION ALL SELECT id FROM segment.ladders UNION ALL SELECT id FROM segment.groups) t) FROM segment.rule_id'),
 		't', "$name: the next tier gets a number of its own");
 	sell("$name, recalculated", $restored);
 	exact("$name, recalculated, sold", $restored);
@@ -182,6 +182,8 @@ sub exact
 {
 	my ($name, $database) = @_;
 	is(answer($database, "SELECT count(*) FROM $schema.wrong"), 0, "$name: figures equal plain SQL");
+	is(answer($database, "SELECT segment.preview_count('groups = ''a best''') = (SELECT count(*) FROM $schema.expected WHERE amount_ordered - amount_returned >= 500)"),
+		't', "$name: groups bind") if answer($database, 'SELECT count(*) FROM segment.groups') eq '4';
 	is(answer($database, 'SELECT * FROM segment.verify()'), '', "$name: verify() finds nothing");
 	is(answer($database, "SELECT count(*) FROM segment.status() WHERE state = 'stale'"), 0, "$name: status() says exact");
 	is(answer($database, 'SELECT bool_or(stale) FROM segment.customers'), 'f', "$name: so do the customers");
