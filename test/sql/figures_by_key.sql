@@ -6,6 +6,8 @@
 SET datestyle = 'ISO, DMY';
 SET timezone = 'Asia/Ho_Chi_Minh';
 SET client_min_messages = warning;
+DROP EXTENSION segment CASCADE;
+CREATE EXTENSION segment;
 SELECT segment.configure(timezone => 'Asia/Ho_Chi_Minh');
 
 -- the owner of the shop has no right on the schema "segment"
@@ -79,6 +81,8 @@ CREATE ROLE regress_figures_other;
 ALTER TABLE shop.points OWNER TO regress_figures_other;
 SELECT * FROM by_key('points > 0', '2026-04-01 10:00', '{1}');
 
+DROP FUNCTION by_key, differences;
+DROP EXTENSION segment CASCADE;
 DROP SCHEMA shop CASCADE;
-REVOKE USAGE ON SCHEMA segment FROM regress_figures_merchant;
 DROP ROLE regress_figures_merchant, regress_figures_other;
+CREATE EXTENSION segment;
