@@ -1677,6 +1677,19 @@ write_dates(Firing *firing, Values *customers)
 							   " AND (f.first_order_at IS DISTINCT FROM d.first OR f.last_order_at IS DISTINCT FROM d.last)",
 							   3, types), arrays, NULL);
 	segment_resume(&caller);
+
+	/* groups are judged by them */
+	for (int i = 0; i < firing->judgements.n; i++)
+	{
+		Facts	   *after = &firing->judgements.items[i].after;
+		Datum	   *found = bsearch_arg(&after->customer, customers->values, customers->n, sizeof(Datum),
+										compare_data, set);
+
+		if (found == NULL)
+			continue;
+		after->first_order_at = first[found - customers->values];
+		after->last_order_at = last[found - customers->values];
+	}
 }
 
 /*
