@@ -174,7 +174,7 @@ ladders_changed(SourceSet *set, const char *source_key)
 {
 	if (!segment_is_restored())
 		check_rows(set);
-	(void) segment_rules_apply(set, source_key);
+	(void) segment_rules_apply(set, source_key, NULL);
 }
 
 /* Groups that a restore brings, or that nobody is judged by, need no judging. */
@@ -185,7 +185,7 @@ groups_changed(SourceSet *set, TriggerData *trigger, const char *source_key)
 
 	if (!segment_is_restored() && segment_groups_saved(set, trigger))
 	{
-		(void) segment_rules_apply(set, source_key);
+		(void) segment_rules_apply(set, source_key, segment_group_coming());
 		return;
 	}
 	segment_become(set->owner, &caller);

@@ -1638,7 +1638,7 @@ static const char *const verify_tiers_sql =
 "  FROM computed c CROSS JOIN segment.ladders l WHERE c.is_customer AND l.active) v"
 "), stored AS ("
 " SELECT s.customer_id, u.id FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)"
-"  WHERE NOT EXISTS (SELECT FROM segment.groups g WHERE g.id = u.id)"
+"  WHERE u.id > 0 AND NOT EXISTS (SELECT FROM segment.groups g WHERE g.id = u.id)"
 "), pairs AS ("
 " SELECT e.customer_id, e.id FROM expected e WHERE e.id IS NOT NULL"
 ")"
@@ -1680,7 +1680,7 @@ is_bound(const Ruleset *ruleset, const char *code)
 {
 	for (int i = 0; i < ruleset->groups->ngroups; i++)
 	{
-		if (strcmp(ruleset->groups->groups[i]->code, code) == 0)
+		if (ruleset->groups->groups[i]->instead_of == 0 && strcmp(ruleset->groups->groups[i]->code, code) == 0)
 			return ruleset->groups->groups[i]->root != NULL && ruleset->groups->groups[i]->active;
 	}
 	return false;

@@ -124,7 +124,7 @@ moves_told(const char *source_key)
 
 /* A change that moves more customers than anybody expected is refused. */
 static void
-guard_moves(uint64 moved, const char *source_key)
+guard_moves(uint64 moved, const char *source_key, bool activates)
 {
 	uint64		most = strtou64(segment_setting("max_moves"), NULL, 10);
 	char	   *told;
@@ -137,17 +137,21 @@ guard_moves(uint64 moved, const char *source_key)
 			 errmsg("this change of rules would move %llu customers, and max_moves is %llu",
 					(unsigned long long) moved, (unsigned long long) most),
 			 told[0] != '\0' ? errdetail_internal("%s", told) : 0,
-			 errhint("Where that is meant: SET LOCAL segment.confirm_moves = %llu, in the same transaction.",
-					 (unsigned long long) moved)));
+			 activates
+			 ? errhint("Where that is meant: SET segment.confirm_moves = %llu, and CALL segment.activate() again: everyone is judged. Else CALL segment.cancel_activation().",
+					   (unsigned long long) moved)
+			 : errhint("Where that is meant: SET LOCAL segment.confirm_moves = %llu, in the same transaction.",
+					   (unsigned long long) moved)));
 }
 
 /*
  * The rules are other ones now: every session compiles anew, and everyone is
- * judged where the rules are valid.  Returns how many customers moved; the row of
- * segment.rule_changes that moved them is source_key.
+ * judged where the rules are valid; with coming, only those whom it moves.
+ * Returns how many customers moved; the row of segment.rule_changes that moved
+ * them is source_key.
  */
 uint64
-segment_rules_apply(SourceSet *set, const char *source_key)
+segment_rules_apply(SourceSet *set, const char *source_key, Coming *coming)
 {
 	const Ruleset *ruleset;
 	uint64		moved = 0;
@@ -163,13 +167,16 @@ segment_rules_apply(SourceSet *set, const char *source_key)
 	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
 	if (ruleset->valid)
 	{
-		if (OidIsValid(set->facts))
+		if (OidIsValid(set->facts) && coming != NULL)
+			moved = coming->moved = segment_judge_group(set, coming->group,
+														psprintf("s.held @> ARRAY[%d]", coming->marker), source_key);
+		else if (OidIsValid(set->facts))
 			moved = segment_judge_all(set, NULL, false, CAUSE_RULE, source_key ? "rule_changes" : NULL,
 									  source_key, NULL, NULL);
 		segment_execute("DELETE FROM segment.former_tiers");
 		segment_execute("DELETE FROM segment.former_groups");
 	}
-	guard_moves(moved, source_key);
+	guard_moves(moved, source_key, coming != NULL);
 	segment_resume(&caller);
 	return moved;
 }
