@@ -103,19 +103,21 @@ segment_rule_truncated(SourceSet *set, const char *table)
 static char *
 moves_told(const char *source_key)
 {
-	Oid			type = TEXTOID;
-	Datum		key = source_key ? CStringGetTextDatum(source_key) : (Datum) 0;
+	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum		values[2] = {0, TimestampTzGetDatum(segment_judging_instant(InvalidSnapshot))};
 	StringInfoData told;
 	uint64		n;
 
 	initStringInfo(&told);
+	if (source_key != NULL)
+		values[0] = CStringGetTextDatum(source_key);
 	n = segment_execute_with("SELECT format('%s %s %s \"%s\"', count(*),"
 							 " CASE c.action WHEN 'enter' THEN 'would enter' WHEN 'leave' THEN 'would leave'"
 							 " WHEN 'up' THEN 'would move up to' ELSE 'would move down to' END, c.kind, c.code)"
-							 " FROM segment.changes c WHERE c.at = now() AND c.source = 'rule_changes'"
+							 " FROM segment.changes c WHERE c.at = $2 AND c.source = 'rule_changes'"
 							 " AND (c.source_key = $1 OR c.source_key IS NULL)"
 							 " GROUP BY c.kind, c.code, c.action ORDER BY count(*) DESC, c.kind, c.code, c.action LIMIT 10",
-							 1, &type, &key, source_key ? " " : "n", false, NULL, NULL);
+							 2, types, values, source_key ? "  " : "n ", false, NULL, NULL);
 	for (uint64 i = 0; i < n; i++)
 		appendStringInfo(&told, "%s%s", i > 0 ? ", " : "", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	appendStringInfoString(&told, n == 0 ? "" : ".");
