@@ -85,8 +85,10 @@ REGRESS = \
 	condition_type \
 	condition_json \
 	condition_binding \
+	to_sql \
 	shopify \
 	query_builder_fields \
+	figures_by_key \
 	text_fold \
 	phones \
 	regions \

@@ -6,9 +6,49 @@
 -- Functions and tables of the extension; what attaching made is brought to this
 -- version by segment.upgrade() afterwards.
 
+DROP FUNCTION segment.configure(text, text, text, numeric);
 DROP FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[]);
 DROP FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]);
 DROP FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass);
+
+CREATE OR REPLACE FUNCTION segment._setting(setting text) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(
+		(SELECT s.value FROM segment.settings s WHERE s.name OPERATOR(pg_catalog.=) setting),
+		CASE
+			WHEN setting OPERATOR(pg_catalog.=) 'timezone' THEN 'Asia/Ho_Chi_Minh'
+			WHEN setting OPERATOR(pg_catalog.=) 'country_code' THEN '84'
+			WHEN setting OPERATOR(pg_catalog.=) 'currency' THEN 'VND'
+			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
+			WHEN setting OPERATOR(pg_catalog.=) 'given_name' THEN 'last'
+		END)
+$$;
+
+CREATE OR REPLACE VIEW segment.configuration AS
+	SELECT d.name, segment._setting(d.name) AS value,
+		   EXISTS (SELECT FROM segment.settings s WHERE s.name OPERATOR(pg_catalog.=) d.name) AS given,
+		   d.description
+	FROM (VALUES
+		('timezone', 'the shop''s time zone: fixes midnight, months and timestamps without zone'),
+		('country_code', 'calling code of the shop''s country, digits only'),
+		('currency', 'the shop''s currency; rows in another one are left out'),
+		('money_unit', 'smallest step of money: the next tier starts one unit above the one below'),
+		('given_name', 'which word of a name is the given name where no column has it: last, or first')
+	) AS d(name, description);
+
+CREATE FUNCTION segment.configure(
+	timezone text DEFAULT NULL,
+	country_code text DEFAULT NULL,
+	currency text DEFAULT NULL,
+	money_unit numeric DEFAULT NULL,
+	given_name text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE CALLED ON NULL INPUT
+AS 'MODULE_PATHNAME', 'segment_configure';
+REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.configure(text, text, text, numeric, text) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
 CREATE TYPE segment.condition;
 
@@ -1318,6 +1358,15 @@ CREATE VIEW segment.figures AS
 REVOKE ALL ON segment.figures FROM PUBLIC;
 COMMENT ON VIEW segment.figures IS 'what conditions can ask here: names, or fields of an event, with type, operators, labels, and what is to be mapped where nothing feeds them yet';
 
+CREATE FUNCTION segment._ladder_names(OUT code text, OUT name text)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.code, l.name FROM segment.ladders l
+$$;
+COMMENT ON FUNCTION segment._ladder_names() IS 'names of ladders, for labels (internal)';
+
 CREATE FUNCTION segment.query_builder_fields(language text DEFAULT 'en') RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -1328,13 +1377,23 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Use ''en'' or ''vi''.';
 	END IF;
 	RETURN (
-		WITH figures AS (
+		WITH known AS (
 			SELECT f.name, f.event, f.type, f.n, CASE language WHEN 'vi' THEN f.vietnamese ELSE f.english END AS label
 			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
-			WHERE f.available AND f.name <> 'groups'
-			  AND (f.name <> 'tier' OR EXISTS (
-				SELECT FROM segment._active_ladders() l JOIN segment._figures() g ON g.name = l.figure AND g.event IS NULL AND g.available
-				WHERE l.is_default AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)))
+			WHERE f.available
+		), figures AS (
+			SELECT k.name, k.event, k.type, k.n, 0 AS more, k.label, NULL::text AS ladder FROM known k WHERE k.name NOT IN ('tier', 'groups') OR k.event IS NOT NULL
+			UNION ALL
+			SELECT CASE WHEN l.is_default THEN k.name ELSE format('tier(ladder = ''%s'')', l.code) END, NULL, k.type, k.n,
+				row_number() OVER (ORDER BY l.is_default DESC, l.code),
+				CASE WHEN l.is_default THEN k.label ELSE k.label || ': ' || n.name END, l.code
+			FROM known k CROSS JOIN segment._active_ladders() l JOIN segment._ladder_names() n ON n.code = l.code
+			WHERE k.name = 'tier' AND k.event IS NULL AND (l.is_default OR l.code !~ '[\\''()]')
+			  AND EXISTS (SELECT FROM known g WHERE g.name = l.figure AND g.event IS NULL)
+			  AND EXISTS (SELECT FROM segment._ranked_tiers() t WHERE t.ladder = l.code)
+			UNION ALL
+			SELECT 'anniversary(birth_date)', NULL, 'anniversary', max(k.n), 1, CASE language WHEN 'vi' THEN 'Sinh nhật' ELSE 'Birthday' END, NULL
+			FROM known k WHERE k.name IN ('birth_day', 'birth_month') AND k.event IS NULL HAVING count(*) = 2
 		), operators AS (
 			SELECT o.type, jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', o.name,
 					'label', CASE language WHEN 'vi' THEN o.vietnamese ELSE o.english END,
@@ -1342,18 +1401,18 @@ BEGIN
 			FROM (
 				SELECT t.type, v.*
 				FROM (VALUES
-						(1, '=', 'is', 'là', '{text,number,date,boolean,tier,choice,event}'),
-						(2, '!=', 'is not', 'không là', '{text,number,date,boolean,tier,choice}'),
-						(3, '<', '<', '<', '{number,date,tier}'),
-						(4, '<=', '<=', '<=', '{number,date,tier}'),
-						(5, '>', '>', '>', '{number,date,tier}'),
-						(6, '>=', '>=', '>=', '{number,date,tier}'),
-						(7, 'between', 'between', 'trong khoảng', '{number,date,tier}'),
-						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,tier}'),
+						(1, '=', 'is', 'là', '{text,number,date,anniversary,boolean,tier,choice,event}'),
+						(2, '!=', 'is not', 'không là', '{text,number,date,anniversary,boolean,tier,choice}'),
+						(3, '<', '<', '<', '{number,date,anniversary,tier}'),
+						(4, '<=', '<=', '<=', '{number,date,anniversary,tier}'),
+						(5, '>', '>', '>', '{number,date,anniversary,tier}'),
+						(6, '>=', '>=', '>=', '{number,date,anniversary,tier}'),
+						(7, 'between', 'between', 'trong khoảng', '{number,date,anniversary,tier}'),
+						(8, 'notBetween', 'not between', 'ngoài khoảng', '{number,date,anniversary,tier}'),
 						(9, 'in', 'in', 'là một trong', '{text,number,date,tier,choice}'),
 						(10, 'notIn', 'not in', 'không là một trong', '{text,number,date,tier,choice}'),
-						(11, 'during', 'during', 'trong kỳ', '{date}'),
-						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date}'),
+						(11, 'during', 'during', 'trong kỳ', '{date,anniversary}'),
+						(12, 'notDuring', 'not during', 'ngoài kỳ', '{date,anniversary}'),
 						(13, 'contains', 'contains', 'có chứa', '{text,list}'),
 						(14, 'doesNotContain', 'does not contain', 'không chứa', '{text,list}'),
 						(15, 'containsAny', 'contains any of', 'chứa ít nhất một trong', '{list}'),
@@ -1378,21 +1437,21 @@ BEGIN
 			FROM (VALUES (1, 'some', 'some', 'có'), (2, 'none', 'none', 'không có'), (3, 'atLeast', 'at least', 'ít nhất'),
 					(4, 'atMost', 'at most', 'nhiều nhất'), (5, 'exactly', 'exactly', 'đúng')) AS m(n, name, english, vietnamese)
 		), fields AS (
-			SELECT f.n, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
+			SELECT f.n, f.more, f.event, f.name, f.type, jsonb_strip_nulls(jsonb_build_object(
 					'name', f.name,
 					'label', f.label,
 					'type', f.type,
 					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
 					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
 											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
-					'placeholder', CASE f.type WHEN 'date' THEN '2026-01-31, -30d, today, last_month' END,
+					'placeholder', CASE WHEN f.type IN ('date', 'anniversary') THEN '2026-01-31, -30d, today, last_month' END,
 					'values', CASE
 						WHEN f.name = 'sex' AND f.event IS NULL THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
 							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
 						WHEN f.type = 'tier' THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
-							FROM segment._ranked_tiers() t JOIN segment._active_ladders() l ON l.code = t.ladder AND l.is_default) END,
+							FROM segment._ranked_tiers() t WHERE t.ladder = f.ladder) END,
 					'operators', o.list,
 					'valueSources', CASE WHEN f.type IN ('number', 'date') AND f.event IS NULL THEN '["value", "field"]'::jsonb
 										 WHEN f.type <> 'event' THEN '["value"]'::jsonb END,
@@ -1400,7 +1459,7 @@ BEGIN
 			FROM figures f JOIN operators o ON o.type = CASE WHEN f.name = 'sex' AND f.event IS NULL THEN 'choice' ELSE f.type END
 		)
 		SELECT coalesce(jsonb_agg(f.field || CASE WHEN f.type = 'event' THEN jsonb_build_object('matchModes', m.list,
-				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n), '[]')
+				'subproperties', (SELECT jsonb_agg(p.field ORDER BY p.n) FROM fields p WHERE p.event = f.name)) ELSE '{}' END ORDER BY f.n, f.more), '[]')
 		FROM fields f CROSS JOIN modes m
 		WHERE f.event IS NULL);
 END

@@ -501,15 +501,32 @@ judge_everyone(Activation *activation)
  * The end.
  */
 
-/* Everyone is judged: move those whom it moves.  False where it is pending no more. */
+/* Whether somebody has found, after the last batch, that everyone is to be judged again. */
+static bool
+is_begun_anew(Activation *activation)
+{
+	return activation->done == NULL && count_to_do(activation) > 0;
+}
+
+/*
+ * Once everyone is judged: move those whom it moves.  False where it is pending
+ * no more.
+ */
 static bool
 put_into_force(Activation *activation)
 {
 	Identity	caller;
 
-	begin_change(activation);
-	if (!is_pending(activation))
-		return false;
+	do
+	{
+		if (!judge_everyone(activation))
+			return false;
+		begin_change(activation);
+		if (!is_pending(activation))
+			return false;
+		if (is_begun_anew(activation))
+			commit(activation);
+	} while (activation->set == NULL);
 	segment_become(activation->set->owner, &caller);
 	segment_group_activate(&activation->coming);
 	segment_resume(&caller);
@@ -598,7 +615,7 @@ segment_activate(PG_FUNCTION_ARGS)
 		bool		ours;
 
 		commit(&activation);
-		ours = judge_everyone(&activation) && put_into_force(&activation);
+		ours = put_into_force(&activation);
 		if (ours)
 			ereport(NOTICE, (errmsg("group \"%s\" is active: %llu customers moved", activation.code,
 									(unsigned long long) activation.coming.moved)));

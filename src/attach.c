@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "bound.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
@@ -2040,6 +2041,32 @@ check_not_needed(SourceSet *set, Source *source)
 	}
 }
 
+/* Refuse where a group, or what is pending for one, bound before and does not bind without the source. */
+static void
+check_groups_bind(SourceSet *set, const Bound *before, const char *source)
+{
+	Bound	   *now = segment_bind_rules(set);
+
+	for (int i = 0; i < now->ngroups; i++)
+	{
+		const BoundGroup *group = now->groups[i];
+
+		for (int j = 0; group->active && group->fault != NULL && j < before->ngroups; j++)
+		{
+			if (before->groups[j]->id != group->id || before->groups[j]->fault != NULL)
+				continue;
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot detach %s: group \"%s\" needs it", source, group->code),
+					 errdetail_internal("%s", group->fault),
+					 group->instead_of != 0
+					 ? errhint("CALL segment.cancel_activation(%s), and begin it again afterwards.", quote_literal_cstr(group->code))
+					 : errhint("UPDATE segment.groups SET active = false WHERE code = %s; detach, attach again, and switch it on.",
+							   quote_literal_cstr(group->code))));
+		}
+	}
+}
+
 /* segment.detach(table, role) */
 Datum
 segment_detach(PG_FUNCTION_ARGS)
@@ -2047,6 +2074,7 @@ segment_detach(PG_FUNCTION_ARGS)
 	SourceSet  *set;
 	Source	   *source;
 	Source		gone;
+	Bound	   *bound;
 	Oid		   *watched;
 	int			nwatched;
 	Identity	caller;
@@ -2074,7 +2102,10 @@ segment_detach(PG_FUNCTION_ARGS)
 	segment_refuse_in_use(set, "detach");
 	check_not_needed(set, source);
 
+	segment_wake_everyone(set);
+	bound = source->role == ROLE_CUSTOMERS ? NULL : segment_bind_rules(set);
 	gone = *source;
+	gone.name = pstrdup(gone.name);
 	nwatched = source->nlinks;
 	watched = palloc(sizeof(Oid) * Max(nwatched, 1));
 	for (int i = 0; i < nwatched; i++)
@@ -2094,6 +2125,8 @@ segment_detach(PG_FUNCTION_ARGS)
 	drop_triggers(set, gone.relid);
 	for (int i = 0; i < nwatched; i++)
 		drop_triggers(set, watched[i]);
+	if (bound != NULL)
+		check_groups_bind(set, bound, gone.name);
 	if (gone.role != ROLE_CUSTOMERS)
 		segment_recompute(set, (Datum) 0, CAUSE_RECALCULATION, NULL);
 	segment_sources_release();

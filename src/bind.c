@@ -799,7 +799,7 @@ read_rows(Binder *binder, int *nrows, const char *sql)
 		row->group.code = SPI_getvalue(table->vals[i], table->tupdesc, 2);
 		row->group.fixed = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull));
 		row->group.active = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
-		row->group.ready = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 5, &isnull));
+		row->group.notify = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 5, &isnull));
 		condition = SPI_getbinval(table->vals[i], table->tupdesc, 6, &isnull);
 		if (!isnull)
 			row->condition = (Condition *) PG_DETOAST_DATUM_COPY(condition);
@@ -815,7 +815,7 @@ read_groups(Binder *binder)
 {
 	if (binder->groups == NULL)
 		binder->groups = read_rows(binder, &binder->ngroups,
-								   "SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.ready, g.condition, 0"
+								   "SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.notify, g.condition, 0"
 								   " FROM segment.groups g ORDER BY g.code");
 }
 
@@ -824,7 +824,7 @@ static GroupRow *
 read_pending(Binder *binder, int *npending)
 {
 	return read_rows(binder, npending,
-					 "SELECT p.marker, g.code, false, true, true, p.condition, g.id"
+					 "SELECT p.marker, g.code, false, true, false, p.condition, g.id"
 					 " FROM segment.pending_groups p JOIN segment.groups g ON g.id OPERATOR(pg_catalog.=) p.group_id"
 					 " ORDER BY p.marker");
 }
@@ -1078,7 +1078,7 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 	if (node->anniversary && asked->type != VALUE_DATE)
 		bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
 				   psprintf("%s is a %s; only a date has an anniversary", asked->what, segment_value_type_name(asked->type)),
-				   "Write anniversary(birth_date).");
+				   asked->figure ? "Write anniversary(birth_date)." : "Write anniversary(date).");
 	if (clause->kind == CONDITION_IS_NULL)
 		return node;
 	if (clause->kind == CONDITION_DURING)
@@ -1097,6 +1097,10 @@ bind_asked(Binder *binder, const ConditionNode *clause, const Asked *asked, uint
 			bind_other(binder, clause, asked, node);
 			return node;
 		}
+		if (node->anniversary && value.kind == CONDITION_DATETIME)
+			bind_error(clause, ERRCODE_DATATYPE_MISMATCH,
+					   psprintf("an anniversary is a day of the year and cannot be compared with %s", shown(&value)),
+					   "Write the date alone.");
 		node->values = lappend(node->values, bind_value(binder, clause, asked, &value));
 		if (asked->type == VALUE_TEXT || asked->type == VALUE_LIST)
 			refuse_empty(clause, asked, function, llast(node->values));
@@ -1242,6 +1246,18 @@ segment_missing_field(SourceSet *set, Narrowing event, const char *field)
 	return NULL;
 }
 
+/* What expires is added up from one day to another, see expiry_window(); other clauses would ask for several spans. */
+static void
+require_span(const ConditionNode *clause, const ConditionNode *field, const char *figure)
+{
+	bool		spans = clause->kind == CONDITION_BETWEEN || clause->kind == CONDITION_DURING ||
+	(clause->kind == CONDITION_COMPARE && clause->detail != CONDITION_NE);
+
+	if (!spans || clause->negated || field->detail == CONDITION_ANNIVERSARY)
+		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("%s() takes one span of days", figure),
+				   "Write =, <, <=, >, >=, BETWEEN or DURING: points_expiring(date <= +30d).");
+}
+
 /* One clause over the fields of an event. */
 static BoundNode *
 bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event_name, Narrowing event)
@@ -1258,14 +1274,16 @@ bind_field_clause(Binder *binder, const ConditionNode *clause, const char *event
 				   "Write OR and NOT around the whole.");
 	segment_condition_child(clause, 0, &figure);
 	field = find_field(event, figure.text);
-	if (figure.nchildren > 0 || figure.detail == CONDITION_ANNIVERSARY)
+	if (figure.nchildren > 0)
 		bind_error(clause, ERRCODE_SYNTAX_ERROR, psprintf("\"%s\" is a field here, not a figure", figure.text),
 				   "A field takes no parentheses: date >= -30d.");
+	if (event == NARROW_EXPIRY)
+		require_span(clause, &figure, event_name);
 	asked.what = name = pnstrdup(figure.text, figure.length);
 	if (field != NULL)
 	{
 		asked.type = field->type;
-		asked.instant = true;
+		asked.instant = event != NARROW_EXPIRY; /* points expire on days */
 		asked.takes_numbers = strcmp(name, "id") == 0 || strcmp(name, "channel") == 0;
 		missing = segment_missing_field(binder->set, event, name);
 		if (missing != NULL)
@@ -1328,6 +1346,7 @@ bind_matches(Binder *binder, const ConditionNode *clause)
 {
 	ConditionNode event;
 	const Word *word;
+	ValueType	type;
 	List	   *narrow = NIL;
 	List	   *wholes = NIL;
 	char	   *text;
@@ -1337,12 +1356,12 @@ bind_matches(Binder *binder, const ConditionNode *clause)
 
 	segment_condition_child(clause, 0, &event);
 	word = segment_word_find(event.text);
-	if (word == NULL)
-		unknown_name(binder, &event, event.text);
-	refuse_unfed(binder, &event, word);
-	if (word->type != VALUE_EVENT)
-		bind_error(clause, ERRCODE_DATATYPE_MISMATCH, psprintf("%s is a %s, not an event", word->name,
-															   segment_value_type_name(word->type)),
+	if (word != NULL)
+		refuse_unfed(binder, &event, word);
+	type = word != NULL ? word->type : bind_custom(binder, &event)->type;
+	if (type != VALUE_EVENT)
+		bind_error(clause, ERRCODE_DATATYPE_MISMATCH, psprintf("%s is a %s, not an event", event.text,
+															   segment_value_type_name(type)),
 				   "MATCHES is for orders_placed, products_purchased, returns_made, offers_used and points_earned.");
 	initStringInfo(&narrowed);
 	appendStringInfo(&narrowed, "%s(", word->name);

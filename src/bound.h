@@ -70,6 +70,13 @@ typedef struct BoundValue
 	List	   *also;			/* of char *: other spellings of a region that mean this one */
 } BoundValue;
 
+/* a value of a clause on a text or a list, as it is compared */
+typedef struct ValueKey
+{
+	text	   *key;
+	int			value;			/* which one */
+} ValueKey;
+
 struct BoundNode
 {
 	ConditionKind kind;			/* OR, AND, NOT, TRUE, FALSE, or a clause but MATCHES */
@@ -84,6 +91,8 @@ struct BoundNode
 	bool		unaccented;
 	bool		anniversary;
 	List	   *values;			/* of BoundValue * */
+	ValueKey   *keys;			/* of texts and lists: see segment_condition_prepare() */
+	int			nkeys;
 	Period		period;
 	BoundFigure *other;			/* COMPARE with a figure */
 	char	   *factor;			/* of it, or NULL */
@@ -95,7 +104,7 @@ typedef struct BoundGroup
 	int			id;
 	char	   *code;
 	bool		active;
-	bool		ready;
+	bool		notify;			/* entries and exits are announced */
 	bool		fixed;			/* filled by people */
 	BoundNode  *root;			/* its condition, NULL where it is fixed, inactive or does not bind */
 	const char *fault;			/* why it does not bind */
@@ -128,6 +137,7 @@ typedef struct Shop
 	char	   *zone_name;
 	char	   *phone_rules;	/* as text */
 	struct PhoneRules *phones;
+	bool		given_name_first;	/* the given name is the first word, not the last */
 } Shop;
 
 extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);

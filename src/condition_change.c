@@ -43,6 +43,15 @@ typedef struct LoneClause
 	bool		holds;			/* today */
 } LoneClause;
 
+/* what verdicts are looked ahead from */
+typedef struct Prospect
+{
+	const FigureValue *figures;
+	const Shop *shop;
+	const Bound *bound;			/* NULL: groups change with the figure "groups" */
+	const TimestampTz *groups;	/* when the verdict of each group of it may change */
+} Prospect;
+
 /* what a part of a condition says, and until when it surely does */
 typedef struct Outlook
 {
@@ -570,8 +579,10 @@ change_of_two(const BoundNode *clause, const FigureValue *figures, const Shop *s
 }
 
 static TimestampTz
-clause_change(const BoundNode *clause, const FigureValue *figures, const Shop *shop)
+clause_change(const Prospect *prospect, const BoundNode *clause)
 {
+	const FigureValue *figures = prospect->figures;
+	const Shop *shop = prospect->shop;
 	const BoundFigure *figure = clause->figure;
 	const FigureValue *value = &figures[figure->slot];
 	TimestampTz changes = figure_change(figure, figures, shop);
@@ -594,37 +605,82 @@ clause_change(const BoundNode *clause, const FigureValue *figures, const Shop *s
 	}
 }
 
-static Outlook outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop);
+static Outlook outlook_of(const Prospect *prospect, const BoundNode *node);
 
 /*
- * AND stands as long as all parts do, and falls short as long as one does; OR
- * the other way round.  "decisive" is the verdict of a part that decides alone.
+ * Parts put together by AND or OR.  AND stands as long as all parts do, and
+ * falls short as long as one does; OR the other way round.
  */
-static Outlook
-combined(const BoundNode *node, const FigureValue *figures, const Shop *shop)
+typedef struct Combination
 {
-	bool		decisive = node->kind == CONDITION_OR;
-	TimestampTz first = DT_NOEND;
-	TimestampTz last_decisive = DT_NOBEGIN;
-	bool		decided = false;
-	ListCell   *cell;
+	bool		decisive;		/* the verdict of a part that decides alone */
+	bool		decided;
+	TimestampTz first;			/* change of all parts */
+	TimestampTz last_decisive;
+} Combination;
 
-	foreach(cell, node->children)
-	{
-		Outlook		part = outlook_of(lfirst(cell), figures, shop);
-
-		first = Min(first, part.changes);
-		if (part.holds == decisive)
-		{
-			decided = true;
-			last_decisive = Max(last_decisive, part.changes);
-		}
-	}
-	return (Outlook) {decided ? decisive : !decisive, decided ? last_decisive : first};
+static void
+add_part(Combination *combination, Outlook part)
+{
+	combination->first = Min(combination->first, part.changes);
+	if (part.holds != combination->decisive)
+		return;
+	combination->decided = true;
+	combination->last_decisive = Max(combination->last_decisive, part.changes);
 }
 
 static Outlook
-outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop)
+outlook_together(const Combination *combination)
+{
+	return (Outlook) {combination->decided == combination->decisive,
+		combination->decided ? combination->last_decisive : combination->first};
+}
+
+static Outlook
+combined(const Prospect *prospect, const BoundNode *node)
+{
+	Combination combination = {.decisive = node->kind == CONDITION_OR, .first = DT_NOEND, .last_decisive = DT_NOBEGIN};
+	ListCell   *cell;
+
+	foreach(cell, node->children)
+		add_part(&combination, outlook_of(prospect, lfirst(cell)));
+	return outlook_together(&combination);
+}
+
+/* A group: whether the customer is in it is in the figure "groups". */
+static Outlook
+outlook_of_group(const Prospect *prospect, const BoundNode *clause, int group)
+{
+	const FigureValue *groups = &prospect->figures[clause->figure->slot];
+	Outlook		result = {false, prospect->groups[group]};
+
+	for (int i = 0; i < groups->nelements && !result.holds; i++)
+		result.holds = strcmp(groups->elements[i], prospect->bound->groups[group]->code) == 0;
+	return result;
+}
+
+/* A clause over groups joins those that it names; IS NULL, all that there are. */
+static TimestampTz
+change_of_groups(const Prospect *prospect, const BoundNode *clause)
+{
+	bool		all = clause->kind == CONDITION_CONTAINS && clause->detail == CONDITION_ALL;
+	Combination combination = {.decisive = !all, .first = DT_NOEND, .last_decisive = DT_NOBEGIN};
+
+	for (int i = 0; i < prospect->bound->ngroups; i++)
+	{
+		bool		named = clause->kind == CONDITION_IS_NULL;
+		ListCell   *cell;
+
+		foreach(cell, clause->values)
+			named |= strcmp(((BoundValue *) lfirst(cell))->text, prospect->bound->groups[i]->code) == 0;
+		if (named)
+			add_part(&combination, outlook_of_group(prospect, clause, i));
+	}
+	return outlook_together(&combination).changes;
+}
+
+static Outlook
+outlook_of(const Prospect *prospect, const BoundNode *node)
 {
 	Outlook		result;
 
@@ -635,15 +691,16 @@ outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop)
 		case CONDITION_FALSE:
 			return (Outlook) {node->kind == CONDITION_TRUE, DT_NOEND};
 		case CONDITION_NOT:
-			result = outlook_of(linitial(node->children), figures, shop);
+			result = outlook_of(prospect, linitial(node->children));
 			result.holds = !result.holds;
 			return result;
 		case CONDITION_AND:
 		case CONDITION_OR:
-			return combined(node, figures, shop);
+			return combined(prospect, node);
 		default:
-			result.holds = segment_condition_holds(node, figures, shop);
-			result.changes = clause_change(node, figures, shop);
+			result.holds = segment_condition_holds(node, prospect->figures, prospect->shop);
+			result.changes = prospect->bound != NULL && node->figure->word->id == WORD_GROUPS
+				? change_of_groups(prospect, node) : clause_change(prospect, node);
 			return result;
 	}
 }
@@ -656,5 +713,34 @@ outlook_of(const BoundNode *node, const FigureValue *figures, const Shop *shop)
 TimestampTz
 segment_condition_change(const BoundNode *root, const FigureValue *figures, const Shop *shop)
 {
-	return outlook_of(root, figures, shop).changes;
+	Prospect	prospect = {.figures = figures, .shop = shop};
+
+	return outlook_of(&prospect, root).changes;
+}
+
+/*
+ * When the verdict of each group may change, by group, given the figure "groups"
+ * as segment_judge_groups() fills it.  People alone fill fixed groups.
+ */
+void
+segment_groups_change(const Bound *bound, const FigureValue *figures, const Shop *shop, TimestampTz *changes)
+{
+	Prospect	prospect = {.figures = figures, .shop = shop, .bound = bound, .groups = changes};
+
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		const BoundNode *root = bound->groups[i]->root;
+
+		changes[i] = root != NULL ? outlook_of(&prospect, root).changes : DT_NOEND;
+	}
+}
+
+/* segment_condition_change(), where clauses over groups change with those that they name. */
+TimestampTz
+segment_condition_change_with(const Bound *bound, const TimestampTz *groups, const BoundNode *root,
+							  const FigureValue *figures, const Shop *shop)
+{
+	Prospect	prospect = {.figures = figures, .shop = shop, .bound = bound, .groups = groups};
+
+	return outlook_of(&prospect, root).changes;
 }

@@ -9,8 +9,8 @@
  * Figures whose values move by themselves (sums over a moving window, points
  * that expire, age) carry that in FigureValue.next_change, filled by whoever
  * reads them.  days_since_last_order needs none: it is counted from its value.
- * Of "groups" it must be the earliest change of the groups that are named, or
- * DT_NOEND where those are watched anyway.
+ * Of "groups" it is DT_NOEND, and those who judge groups watch them all; whoever
+ * asks about one condition says when the groups that it names may change.
  */
 #ifndef SEGMENT_CONDITION_CHANGE_H
 #define SEGMENT_CONDITION_CHANGE_H
@@ -20,5 +20,8 @@
 extern bool segment_clause_moves(const BoundNode *clause);
 extern DateADT segment_date_clause_change(const BoundNode *clause, DateADT day, const Shop *shop);
 extern TimestampTz segment_condition_change(const BoundNode *root, const FigureValue *figures, const Shop *shop);
+extern void segment_groups_change(const Bound *bound, const FigureValue *figures, const Shop *shop, TimestampTz *changes);
+extern TimestampTz segment_condition_change_with(const Bound *bound, const TimestampTz *groups, const BoundNode *root,
+												 const FigureValue *figures, const Shop *shop);
 
 #endif							/* SEGMENT_CONDITION_CHANGE_H */

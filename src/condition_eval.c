@@ -303,11 +303,17 @@ fold(const char *value, bool unaccented)
 		: segment_fold_text(value, (int) strlen(value));
 }
 
-static bool
-same_text(const text *a, const text *b)
+static int
+compare_keys(const void *a, const void *b)
 {
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+	const text *left = ((const ValueKey *) a)->key;
+	const text *right = ((const ValueKey *) b)->key;
+	int			left_length = VARSIZE_ANY_EXHDR(left);
+	int			right_length = VARSIZE_ANY_EXHDR(right);
+
+	if (left_length != right_length)
+		return left_length < right_length ? -1 : 1;
+	return memcmp(VARDATA_ANY(left), VARDATA_ANY(right), left_length);
 }
 
 /* Whether a text holds another at its beginning, its end or anywhere. */
@@ -333,77 +339,161 @@ holds_text(ConditionKind kind, const text *value, const text *part)
 	return false;
 }
 
+/* Whether a clause asks for whole texts or elements, not for pieces of a text. */
 static bool
-text_matches(const Evaluation *evaluation, const BoundNode *node, const char *value, const char *wanted)
+is_whole(const BoundNode *node)
 {
-	int			wanted_length = (int) strlen(wanted);
-	bool		whole = node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN;
+	return node->type == VALUE_LIST || node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN;
+}
+
+/* A text of the customer's, or an element of a list, as it is compared. */
+static text *
+own_key(const BoundNode *node, const char *value, const Shop *shop)
+{
+	int			length = (int) strlen(value);
 
 	if (node->figure->word->id == WORD_PHONE && node->kind != CONDITION_HAS_WORD)
-	{
-		text	   *number = segment_phone_text(value, (int) strlen(value), evaluation->shop->phones);
-		text	   *other = whole ? segment_phone_text(wanted, wanted_length, evaluation->shop->phones)
-			: segment_phone_pattern_text(wanted, wanted_length, evaluation->shop->phones);
+		return segment_phone_text(value, length, shop->phones);
+	if (node->figure->word->id == WORD_REGION)
+		return segment_region_text(value, length);
+	if (node->figure->word->id == WORD_GROUPS)
+		return cstring_to_text(value);	/* a code, not a text of the shop's */
+	return fold(value, node->unaccented);
+}
 
-		return whole ? same_text(number, other) : holds_text(node->kind, number, other);
+static text *
+wanted_key(const BoundNode *node, const char *value, const Shop *shop)
+{
+	if (node->figure->word->id == WORD_PHONE && node->kind != CONDITION_HAS_WORD && !is_whole(node))
+		return segment_phone_pattern_text(value, (int) strlen(value), shop->phones);
+	return own_key(node, value, shop);
+}
+
+/*
+ * Bring the values of clauses on texts and lists to the form in which they are
+ * compared, once for all customers; sorted, where they are compared whole.
+ */
+void
+segment_condition_prepare(BoundNode *node, const Shop *shop)
+{
+	ListCell   *cell;
+	int			room = 0;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		segment_condition_prepare(lfirst(cell), shop);
+	if (node->figure == NULL || node->values == NIL || (node->type != VALUE_TEXT && node->type != VALUE_LIST))
+		return;
+	foreach(cell, node->values)
+		room += 1 + list_length(((BoundValue *) lfirst(cell))->also);
+	node->keys = palloc_extended(sizeof(ValueKey) * room, MCXT_ALLOC_HUGE);
+	node->nkeys = 0;
+	foreach(cell, node->values)
+	{
+		BoundValue *value = lfirst(cell);
+		ListCell   *also;
+		int			n = foreach_current_index(cell);
+
+		node->keys[node->nkeys++] = (ValueKey) {wanted_key(node, value->text, shop), n};
+		foreach(also, value->also)
+			node->keys[node->nkeys++] = (ValueKey) {cstring_to_text(lfirst(also)), n};
 	}
+	if (is_whole(node))
+		qsort(node->keys, node->nkeys, sizeof(ValueKey), compare_keys);
+}
+
+/* All that a bound is asked, see segment_condition_prepare(). */
+void
+segment_bound_prepare(Bound *bound, const Shop *shop)
+{
+	for (int i = 0; i < bound->nroots; i++)
+		segment_condition_prepare(bound->roots[i], shop);
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		if (bound->groups[i]->root != NULL)
+			segment_condition_prepare(bound->groups[i]->root, shop);
+	}
+}
+
+/* The first of the sorted keys that is this one, NULL where none is. */
+static const ValueKey *
+find_key(const BoundNode *node, text *key)
+{
+	ValueKey	wanted = {key, 0};
+	const ValueKey *at = bsearch(&wanted, node->keys, node->nkeys, sizeof(ValueKey), compare_keys);
+
+	while (at != NULL && at > node->keys && compare_keys(at - 1, at) == 0)
+		at--;
+	return at;
+}
+
+static bool
+piece_matches(const BoundNode *node, const text *value, const text *wanted)
+{
 	if (node->kind == CONDITION_HAS_WORD)
-		return segment_has_words_in(fold(value, node->unaccented), fold(wanted, node->unaccented));
-	if (whole)
-		return same_text(fold(value, node->unaccented), fold(wanted, node->unaccented));
-	return holds_text(node->kind, fold(value, node->unaccented), fold(wanted, node->unaccented));
+		return segment_has_words_in(value, wanted);
+	return holds_text(node->kind, value, wanted);
 }
 
 static bool
 text_holds(const Evaluation *evaluation, const BoundNode *node, const char *value)
 {
-	ListCell   *cell;
+	text	   *own = own_key(node, value, evaluation->shop);
 
-	foreach(cell, node->values)
+	if (is_whole(node))
+		return find_key(node, own) != NULL;
+	for (int i = 0; i < node->nkeys; i++)
 	{
-		if (text_matches(evaluation, node, value, ((BoundValue *) lfirst(cell))->text))
+		if (piece_matches(node, own, node->keys[i].key))
 			return true;
 	}
 	return false;
 }
 
-static bool
-element_matches(const BoundNode *node, const char *element, const BoundValue *value)
+/* Note which of a clause's values a text or list has; how many of them were not noted before. */
+static int
+note_values(const BoundNode *node, const FigureValue *figure, const Shop *shop, bool *found)
 {
-	ListCell   *cell;
-	char	   *key;
+	int			count = 0;
+	int			n = node->type == VALUE_LIST ? figure->nelements : 1;
 
-	if (node->figure->word->id == WORD_GROUPS)
-		return strcmp(element, value->text) == 0;	/* a code, not a text of the shop's */
-	if (node->figure->word->id != WORD_REGION)
-		return same_text(fold(element, false), fold(value->text, false));
-	key = text_to_cstring(segment_region_text(element, (int) strlen(element)));
-	if (strcmp(key, text_to_cstring(segment_region_text(value->text, (int) strlen(value->text)))) == 0)
-		return true;
-	foreach(cell, value->also)
+	for (int i = 0; i < n; i++)
 	{
-		if (strcmp(key, lfirst(cell)) == 0)
-			return true;
+		const char *value = node->type == VALUE_LIST ? figure->elements[i] : figure->text;
+		text	   *own = value ? own_key(node, value, shop) : NULL;
+		const ValueKey *end = node->keys + node->nkeys;
+
+		if (own == NULL)
+			continue;
+		for (const ValueKey *at = is_whole(node) ? find_key(node, own) : node->keys; at != NULL && at < end; at++)
+		{
+			if (is_whole(node))
+			{
+				ValueKey	mine = {own, 0};
+
+				if (compare_keys(at, &mine) != 0)
+					break;
+			}
+			else if (found[at->value] || !piece_matches(node, own, at->key))
+				continue;
+			count += !found[at->value];
+			found[at->value] = true;
+		}
 	}
-	return false;
+	return count;
 }
 
 static bool
-list_holds(const BoundNode *node, const FigureValue *figure)
+list_holds(const Evaluation *evaluation, const BoundNode *node, const FigureValue *figure)
 {
-	bool		all = node->kind == CONDITION_CONTAINS && node->detail == CONDITION_ALL;
-	ListCell   *cell;
-
-	foreach(cell, node->values)
+	if (node->kind == CONDITION_CONTAINS && node->detail == CONDITION_ALL)
+		return note_values(node, figure, evaluation->shop, palloc0(sizeof(bool) * list_length(node->values))) == list_length(node->values);
+	for (int i = 0; i < figure->nelements; i++)
 	{
-		bool		found = false;
-
-		for (int i = 0; i < figure->nelements && !found; i++)
-			found = figure->elements[i] != NULL && element_matches(node, figure->elements[i], lfirst(cell));
-		if (found != all)
-			return found;
+		if (figure->elements[i] != NULL && find_key(node, own_key(node, figure->elements[i], evaluation->shop)) != NULL)
+			return true;
 	}
-	return all;
+	return false;
 }
 
 /*
@@ -489,7 +579,8 @@ derived(const Evaluation *evaluation, const BoundFigure *figure)
 			break;
 		case WORD_GIVEN_NAME:
 			if (!value.isnull && !value.derived)
-				value.text = text_or_null(segment_given_name_text(value.text, (int) strlen(value.text), false));
+				value.text = text_or_null(segment_given_name_text(value.text, (int) strlen(value.text),
+																		evaluation->shop->given_name_first));
 			break;
 		case WORD_EMAIL_DOMAIN:
 			if (!value.isnull)
@@ -587,7 +678,7 @@ clause_holds(const Evaluation *evaluation, const BoundNode *node)
 				result = figure.boolean == (((BoundValue *) linitial(node->values))->number != 0);
 				break;
 			case VALUE_LIST:
-				result = list_holds(node, &figure);
+				result = list_holds(evaluation, node, &figure);
 				break;
 			case VALUE_TIER:
 				result = tier_holds(node, figure.text);
@@ -632,13 +723,29 @@ holds(const Evaluation *evaluation, const BoundNode *node)
 	}
 }
 
-/* A figure as conditions see it: derived from what is stored where it is. */
+/* A figure as it is shown: derived from what is stored where it is, a name as it is written. */
 FigureValue
-segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop)
+segment_shown_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop)
 {
 	Evaluation	evaluation = {.figures = figures, .shop = shop};
+	FigureValue value = figures[slot];
 
-	return derived(&evaluation, bound->figures[slot]);
+	if (bound->figures[slot]->word->id != WORD_GIVEN_NAME || value.isnull || value.derived)
+		return derived(&evaluation, bound->figures[slot]);
+	value.text = text_or_null(segment_given_name_as_written(value.text, (int) strlen(value.text), shop->given_name_first));
+	value.isnull = value.text == NULL;
+	return value;
+}
+
+/* Note which of a clause's values a customer's figure has; how many of them were not noted before. */
+int
+segment_find_values(const BoundNode *node, const BoundFigure *figure, const FigureValue *figures,
+					const Shop *shop, bool *found)
+{
+	Evaluation	evaluation = {.figures = figures, .shop = shop};
+	FigureValue value = derived(&evaluation, figure);
+
+	return value.isnull ? 0 : note_values(node, &value, shop, found);
 }
 
 /* Whether a clause over a field of an event holds for a value of it. */
@@ -650,6 +757,7 @@ segment_field_holds(const BoundNode *clause, const FigureValue *value, const Sho
 	BoundNode	node = *clause;
 
 	node.figure = &figure;
+	segment_condition_prepare(&node, shop);
 	return segment_condition_holds(&node, value, shop);
 }
 

@@ -23,7 +23,11 @@ typedef struct FigureValue
 	TimestampTz next_change;	/* when it may next change by time alone, DT_NOEND: never */
 } FigureValue;
 
-extern FigureValue segment_derived_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
+extern FigureValue segment_shown_figure(const Bound *bound, const FigureValue *figures, int slot, const Shop *shop);
+extern void segment_condition_prepare(BoundNode *node, const Shop *shop);
+extern void segment_bound_prepare(Bound *bound, const Shop *shop);
+extern int	segment_find_values(const BoundNode *node, const BoundFigure *figure, const FigureValue *figures,
+								const Shop *shop, bool *found);
 extern void segment_judge_groups(const Bound *bound, FigureValue *figures, const Shop *shop,
 								 const bool *wanted, bool *verdicts);
 extern bool segment_field_holds(const BoundNode *clause, const FigureValue *value, const Shop *shop);

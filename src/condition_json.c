@@ -11,7 +11,8 @@
  * is carried by operators and members of our own, which its user interface
  * keeps as they are:
  *
- *		"function": "unaccented" | "anniversary"	around the field
+ *		"field": "anniversary(birth_date)", "tier(ladder = 'x')"	a figure that an interface offers as one field
+ *		"function": "unaccented" | "anniversary"	around the field; "none": it is a mere name, however spelled
  *		"where": {group}					narrows the field
  *		"match": {"mode": "some" | "none"}, "value": {group}	MATCHES, in its own form
  *		"value": {"field": name, "where": {group}, "times": number}		where valueSource is field
@@ -233,7 +234,9 @@ read_value(ConditionReader *reader, JsonbValue *value)
 		case jbvString:
 			if (value->val.string.len == strlen(PLACEHOLDER) && value->val.string.val[0] == PLACEHOLDER[0])
 				refuse(reader, ERRCODE_INVALID_TEXT_REPRESENTATION, "no value is chosen yet", NULL);
-			return segment_condition_word(reader, value->val.string.val, value->val.string.len);
+			/* a string of jsonb has no end of its own */
+			text = pnstrdup(value->val.string.val, value->val.string.len);
+			return segment_condition_word(reader, text, strlen(text));
 		case jbvNumeric:
 			return read_number(reader, value);
 		case jbvBool:
@@ -363,6 +366,61 @@ read_clauses(ConditionReader *reader, JsonbValue *value, bool may_be_empty)
 		   "Use the combinator and, without not; for or make two rules.");
 }
 
+/*
+ * User interfaces choose among fields by name alone, and cannot put anything
+ * beside the name.  So what makes another field of one is spelled into it:
+ * anniversary(birth_date), tier(ladder = 'visits').
+ */
+static const struct
+{
+	const char *before;
+	const char *after;
+}			spelled_fields[] = {
+	{"anniversary(", ")"},
+	{"tier(ladder = '", "')"}
+};
+
+/* What stands in the parentheses of a field spelled so; NULL for a mere name. */
+static char *
+spelled_inside(const char *field, bool *anniversary)
+{
+	for (int i = 0; i < lengthof(spelled_fields); i++)
+	{
+		size_t		before = strlen(spelled_fields[i].before);
+		size_t		after = strlen(spelled_fields[i].after);
+		size_t		length = strlen(field);
+
+		if (length > before + after && strncmp(field, spelled_fields[i].before, before) == 0 &&
+			strcmp(field + length - after, spelled_fields[i].after) == 0)
+		{
+			*anniversary = i == 0;
+			return pnstrdup(field + before, length - before - after);
+		}
+	}
+	return NULL;
+}
+
+static ConditionItem *
+read_name(ConditionReader *reader, const char *name, ConditionItem *params)
+{
+	return segment_condition_figure(reader, segment_condition_string(name, strlen(name), 0), params);
+}
+
+static ConditionItem *
+read_spelled(ConditionReader *reader, const char *inside, bool anniversary)
+{
+	ConditionItem *param;
+
+	if (anniversary)
+		return segment_condition_apply(reader, segment_condition_string("anniversary", strlen("anniversary"), 0),
+									   read_name(reader, inside, NULL));
+	param = segment_condition_item(CONDITION_COMPARE, 0);
+	param->detail = CONDITION_EQ;
+	segment_condition_add(param, read_name(reader, "ladder", NULL));
+	segment_condition_add(param, segment_condition_string(inside, strlen(inside), 0));
+	return read_name(reader, "tier", new_list(segment_condition_clause(reader, param)));
+}
+
 static ConditionItem *
 read_figure(ConditionReader *reader, JsonbContainer *object)
 {
@@ -371,9 +429,11 @@ read_figure(ConditionReader *reader, JsonbContainer *object)
 	JsonbValue	where;
 	char	   *field = get_string(reader, object, "field");
 	char	   *function = get_string(reader, object, "function");
+	char	   *inside;
+	bool		anniversary;
 	int			length;
 
-	if (field == NULL || strcmp(field, PLACEHOLDER) == 0 || *field == '\0')
+	if (field == NULL || (strcmp(field, PLACEHOLDER) == 0 && function == NULL) || *field == '\0')
 		refuse_member(reader, "field", "no field is chosen yet", NULL);
 	if (get(object, "where", &where))
 	{
@@ -382,9 +442,10 @@ read_figure(ConditionReader *reader, JsonbContainer *object)
 		leave(reader, length);
 	}
 	length = enter(reader, "field");
-	figure = segment_condition_figure(reader, segment_condition_string(field, strlen(field), 0), params);
+	inside = params || function ? NULL : spelled_inside(field, &anniversary);
+	figure = inside ? read_spelled(reader, inside, anniversary) : read_name(reader, field, params);
 	leave(reader, length);
-	if (function)
+	if (function && strcmp(function, "none") != 0)
 	{
 		if (strcmp(function, "unaccented") != 0 && strcmp(function, "anniversary") != 0)
 			refuse_member(reader, "function", "unknown function", "Use unaccented or anniversary.");
@@ -399,7 +460,7 @@ read_figure(ConditionReader *reader, JsonbContainer *object)
 static ConditionItem *
 read_right_figure(ConditionReader *reader, JsonbValue *value)
 {
-	static const char *const members[] = {"field", "where", "times"};
+	static const char *const members[] = {"field", "where", "times", "function"};
 	JsonbContainer *object;
 	JsonbValue	times;
 	ConditionItem *list;
@@ -419,6 +480,8 @@ read_right_figure(ConditionReader *reader, JsonbValue *value)
 			   "Give a name, or {\"field\": name, \"times\": number}.");
 	refuse_other_members(reader, object, members, lengthof(members));
 	list = new_list(read_figure(reader, object));
+	if (list->first->detail != CONDITION_PLAIN)
+		refuse_member(reader, "field", "unaccented() and anniversary() do not stand on the right", NULL);
 	if (!get(object, "times", &times))
 		return list;
 	length = enter(reader, "times");
@@ -865,12 +928,44 @@ write_clauses(JsonbParseState **state, const ConditionNode *node, int n)
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
+/* A figure as one field that it can be spelled as; NULL where there is none. */
+static char *
+spelled_figure(const ConditionNode *figure)
+{
+	char	   *text;
+	char	   *inside;
+	bool		anniversary;
+
+	if (figure->detail == CONDITION_UNACCENTED ||
+		(figure->detail == CONDITION_PLAIN && (figure->nchildren != 1 || strcmp(figure->text, "tier") != 0)))
+		return NULL;
+	text = segment_condition_node_text(figure);
+	inside = spelled_inside(text, &anniversary);
+	/* nothing that is quoted in the text, no other clause */
+	return inside && strpbrk(inside, "'\\()") == NULL ? text : NULL;
+}
+
+/* Whether a name would be read as something else. */
+static bool
+is_misread(const char *name)
+{
+	bool		anniversary;
+
+	return strcmp(name, PLACEHOLDER) == 0 || spelled_inside(name, &anniversary) != NULL;
+}
+
 static void
 write_figure(JsonbParseState **state, const ConditionNode *figure)
 {
-	write_member(state, "field", figure->text);
+	char	   *spelled = spelled_figure(figure);
+
+	write_member(state, "field", spelled ? spelled : figure->text);
+	if (spelled)
+		return;
 	if (figure->detail != CONDITION_PLAIN)
 		write_member(state, "function", figure->detail == CONDITION_UNACCENTED ? "unaccented" : "anniversary");
+	else if (is_misread(figure->text))
+		write_member(state, "function", "none");
 	if (figure->nchildren > 0)
 	{
 		write_key(state, "where");
@@ -883,7 +978,7 @@ write_right_figure(JsonbParseState **state, const ConditionNode *clause, const C
 {
 	ConditionNode factor;
 
-	if (figure->nchildren == 0 && clause->nchildren == 2)
+	if (figure->nchildren == 0 && clause->nchildren == 2 && !is_misread(figure->text))
 	{
 		write_string(state, WJB_VALUE, figure->text);
 		return;

@@ -647,6 +647,57 @@ clause_sql(const SqlWriter *writer, const BoundNode *node, const char *expr, con
 }
 
 /*
+ * Whether a clause compares a number or date with values that are given, so
+ * that it can be asked of a column which may hold infinities: beside a guard,
+ * where an index on the column serves it, and not inside a CASE.
+ */
+static bool
+asks_of_column(const BoundNode *node)
+{
+	return (node->type == VALUE_NUMBER || node->type == VALUE_DATE) && !node->anniversary &&
+		node->other == NULL && node->kind != CONDITION_IS_NULL;
+}
+
+/* Whether an infinity could satisfy the clause, or an instant beyond the calendar. */
+static bool
+needs_guard(const BoundNode *node)
+{
+	ListCell   *cell;
+
+	if (node->instant || (node->kind == CONDITION_COMPARE && node->detail != CONDITION_EQ && node->detail != CONDITION_NE))
+		return true;
+	foreach(cell, node->values)
+	{
+		if (((BoundValue *) lfirst(cell))->kind == CONDITION_OFFSET)
+			return true;		/* it may lead out of the calendar */
+	}
+	return false;
+}
+
+/* That a column holds a number or date that counts as one. */
+static char *
+guard_sql(const BoundNode *node, const char *expr)
+{
+	if (node->type == VALUE_NUMBER)
+		return psprintf("%1$s > '-Infinity' AND %1$s < 'Infinity'", expr);
+	if (node->instant)
+		return psprintf("%1$s >= timestamptz '0001-01-01 00:00:00+00' AND %1$s < timestamptz '10000-01-01 00:00:00+00'", expr);
+	return psprintf("%1$s > date '-infinity' AND %1$s < date 'infinity'", expr);
+}
+
+static char *
+column_clause(const SqlWriter *writer, const BoundNode *node, const char *expr, bool positive)
+{
+	char	   *sql = positive_clause(writer, node, expr);
+
+	if (needs_guard(node))
+		sql = psprintf("(%s AND %s)", sql, guard_sql(node, expr));
+	if (is_negative(node))
+		return psprintf("(%s) IS NOT TRUE", sql);
+	return two_valued(sql, positive);
+}
+
+/*
  * Events.
  */
 
@@ -938,6 +989,19 @@ branch_field(const SqlWriter *writer, const Branch *branch, Narrowing event, con
 	return expr ? expr : pstrdup(null_sql(clause));
 }
 
+/* A clause over a field of a branch; over a column of the merchant's own in the form that indexes serve. */
+static char *
+branch_clause(const SqlWriter *writer, const Branch *branch, Narrowing event, const BoundNode *clause, const char *expr)
+{
+	bool		ignored;
+	char	   *column;
+
+	if (strncmp(clause->field, "custom.", 7) != 0 || !asks_of_column(clause))
+		return clause_sql(writer, clause, expr, NULL, true);
+	column = field_sql(writer, branch, event, clause->field, &ignored);
+	return column ? column_clause(writer, clause, column, true) : clause_sql(writer, clause, expr, NULL, true);
+}
+
 /* The rows of a branch for which the clauses hold. */
 static void
 append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure, const Branch *branch)
@@ -955,7 +1019,7 @@ append_branch(StringInfo sql, const SqlWriter *writer, const BoundFigure *figure
 
 		if (reached)
 			appendStringInfo(sql, " AND %s", reached);
-		appendStringInfo(sql, " AND %s", clause_sql(writer, clause, expr, NULL, true));
+		appendStringInfo(sql, " AND %s", branch_clause(writer, branch, figure->event, clause, expr));
 	}
 }
 
@@ -1205,7 +1269,8 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 				return "c.given_name";
 			if (writer->raw)
 				return "c.name";
-			return "(SELECT x.word FROM unnest(segment.words(c.name)) WITH ORDINALITY AS x(word, n) ORDER BY x.n DESC LIMIT 1)";
+			return psprintf("(SELECT x.word FROM unnest(segment.words(c.name)) WITH ORDINALITY AS x(word, n) ORDER BY x.n%s LIMIT 1)",
+							writer->shop->given_name_first ? "" : " DESC");
 		case WORD_EMAIL_DOMAIN:
 			if (writer->raw)
 				return "c.email";
@@ -1264,6 +1329,91 @@ figure_sql(const SqlWriter *writer, const BoundFigure *figure)
 		default:
 			return psprintf("COALESCE(%s.total, 0)", f);
 	}
+}
+
+/* The customers' column that a figure is, infinities and all; NULL where it is more than that. */
+static char *
+plain_column(const SqlWriter *writer, const BoundFigure *figure)
+{
+	switch (figure->word->id)
+	{
+		case WORD_BIRTH_DATE:
+			return segment_source_column(segment_customers_source(writer->set), "birth_date") ? "c.birth_date" : NULL;
+		case WORD_MEMBER_SINCE:
+		case WORD_ADDED_DATE:
+			return column_sql("c", figure->word->column);
+		case WORD_CUSTOM:
+			return column_sql("c", figure->column);
+		default:
+			return NULL;
+	}
+}
+
+/* Whether a clause fails for 0. */
+static bool
+fails_for_nothing(const BoundNode *node)
+{
+	ListCell   *cell;
+	int			n = 0;
+	int			signs[2] = {0, 0};
+
+	if (node->type != VALUE_NUMBER || node->other || node->kind == CONDITION_IS_NULL || is_negative(node))
+		return false;
+	foreach(cell, node->values)
+	{
+		const char *value = ((BoundValue *) lfirst(cell))->text;
+		int			sign = value[0] == '-' ? -1 : strspn(value, "0.") < strlen(value);
+
+		if (node->kind == CONDITION_IN && sign == 0)
+			return false;
+		signs[n++ > 0] = sign;
+	}
+	if (node->kind == CONDITION_IN)
+		return true;
+	if (node->kind == CONDITION_BETWEEN)
+		return signs[0] > 0 || signs[1] < 0;
+	switch (node->detail)
+	{
+		case CONDITION_EQ:
+			return signs[0] != 0;
+		case CONDITION_LT:
+			return signs[0] <= 0;
+		case CONDITION_LE:
+			return signs[0] < 0;
+		case CONDITION_GT:
+			return signs[0] >= 0;
+		case CONDITION_GE:
+			return signs[0] > 0;
+		default:
+			return false;
+	}
+}
+
+/*
+ * The value of a figure in a clause.  A sum over nothing is 0; where the clause
+ * fails for that, and NULL is as good as false, the sum is left as it is: then
+ * the planner sees that it needs nobody without events, and may begin with them.
+ */
+static char *
+compared_figure(const SqlWriter *writer, const BoundNode *node, bool positive)
+{
+	char	   *sql = figure_sql(writer, node->figure);
+	char	   *total = psprintf("f%d.total", node->figure->slot);
+
+	if (positive && fails_for_nothing(node) && strcmp(sql, psprintf("COALESCE(%s, 0)", total)) == 0)
+		return total;
+	return sql;
+}
+
+static char *
+figure_clause(const SqlWriter *writer, const BoundNode *node, bool positive)
+{
+	char	   *column = plain_column(writer, node->figure);
+
+	if (column != NULL && asks_of_column(node))
+		return column_clause(writer, node, column, positive);
+	return clause_sql(writer, node, compared_figure(writer, node, positive),
+					  node->other ? figure_sql(writer, node->other) : NULL, positive);
 }
 
 /* The earliest and latest instant of some months, as a clause over "at". */
@@ -1568,8 +1718,7 @@ node_sql(const SqlWriter *writer, const BoundNode *node, bool positive)
 		default:
 			if (node->figure->word->id == WORD_GROUPS)
 				return groups_clause(writer, node, positive);
-			return clause_sql(writer, node, figure_sql(writer, node->figure),
-							  node->other ? figure_sql(writer, node->other) : NULL, positive);
+			return figure_clause(writer, node, positive);
 	}
 }
 

@@ -34,6 +34,7 @@ typedef struct Explanation
 	Datum		customer;
 	bool		is_visible;		/* the customer's own row, to whoever asks */
 	FigureValue *figures;
+	TimestampTz *groups;		/* when the condition's groups may change */
 	Tuplestorestate *rows;
 	TupleDesc	desc;
 } Explanation;
@@ -87,28 +88,6 @@ check_visible(Explanation *explanation)
 		refuse_customer(explanation);
 }
 
-/* When what the condition's groups say may change: for the figure "groups". */
-static void
-note_change_of_groups(Explanation *explanation)
-{
-	Bound	   *bound = explanation->bound;
-	FigureValue *groups = NULL;
-
-	for (int i = 0; i < bound->nfigures; i++)
-	{
-		if (bound->figures[i]->word->id == WORD_GROUPS)
-			groups = &explanation->figures[i];
-	}
-	for (int i = 0; groups != NULL && i < bound->ngroups; i++)
-	{
-		BoundNode  *root = bound->groups[i]->root;
-
-		if (root != NULL)
-			groups->next_change = Min(groups->next_change,
-									  segment_condition_change(root, explanation->figures, &explanation->shop));
-	}
-}
-
 static void
 read_customer(Explanation *explanation)
 {
@@ -127,7 +106,8 @@ read_customer(Explanation *explanation)
 	{
 		segment_judge_groups(explanation->bound, explanation->figures, &explanation->shop, NULL,
 							 palloc0(sizeof(bool) * explanation->bound->ngroups));
-		note_change_of_groups(explanation);
+		explanation->groups = palloc(sizeof(TimestampTz) * explanation->bound->ngroups);
+		segment_groups_change(explanation->bound, explanation->figures, &explanation->shop, explanation->groups);
 	}
 }
 
@@ -177,7 +157,7 @@ list_text(const FigureValue *value)
 static char *
 figure_text(const Explanation *explanation, const BoundFigure *figure)
 {
-	FigureValue value = segment_derived_figure(explanation->bound, explanation->figures, figure->slot, &explanation->shop);
+	FigureValue value = segment_shown_figure(explanation->bound, explanation->figures, figure->slot, &explanation->shop);
 
 	if (value.isnull || (!explanation->is_visible && segment_is_personal(figure)))
 		return NULL;
@@ -264,7 +244,8 @@ put_node(Explanation *explanation, const ConditionNode *node, const BoundNode *b
 	bool		joins = node->kind <= CONDITION_NOT;
 	bool		asks = node->kind >= CONDITION_COMPARE;
 	char	   *value = asks ? clause_value(explanation, node, bound) : NULL;
-	TimestampTz changes = segment_condition_change(bound, explanation->figures, &explanation->shop);
+	TimestampTz changes = segment_condition_change_with(explanation->bound, explanation->groups, bound,
+														explanation->figures, &explanation->shop);
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
@@ -305,6 +286,7 @@ explain(Explanation *explanation, const Condition *condition, TimestampTz at)
 
 	segment_shop_at(&explanation->shop, at);
 	explanation->bound = segment_bind(explanation->set, 1, &condition);
+	segment_bound_prepare(explanation->bound, &explanation->shop);
 	read_customer(explanation);
 	segment_condition_root(condition, &root);
 	put_tree(explanation, &root, explanation->bound->roots[0], 0);

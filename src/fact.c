@@ -101,6 +101,7 @@ typedef struct Delta
 	bool		orders_came;
 	bool		orders_went;
 	bool		lines_moved;
+	const Contribution *reason; /* of source */
 	Source	   *source;
 	char	   *source_key;
 } Delta;
@@ -280,11 +281,16 @@ concerns_groups(Firing *firing, Source *source)
 
 /* A customer who is to be judged though no figure of theirs moves. */
 static void
-concern(Firing *firing, Source *source, Datum customer)
+concern(Firing *firing, Source *source, Datum customer, const Row *row)
 {
-	Row			row = {.customer = customer};
+	Row			its = {.customer = customer};
 
-	contribute(firing, source, 0, &row);
+	if (row != NULL && row->has_key)
+	{
+		its.has_key = true;
+		its.key = row->key;
+	}
+	contribute(firing, source, 0, &its);
 }
 
 /* Deltas of a source whose rows mean something by themselves. */
@@ -314,7 +320,7 @@ collect_direct(Firing *firing, Source *source)
 			rows[0].left_out == NULL)
 		{
 			if (rows[1].counts && concerns_groups(firing, source) && !same_columns(source->reads, slots[0], slots[1]))
-				concern(firing, source, rows[1].customer);
+				concern(firing, source, rows[1].customer, &rows[1]);
 			continue;
 		}
 		for (int i = 0; i < 2; i++)
@@ -396,7 +402,7 @@ collect_customers(Firing *firing, Source *source)
 		{
 			if (rows[1].counts && !segment_is_anonymous(firing->set, rows[1].key) &&
 				concerns_groups(firing, source) && !same_columns(source->reads, slots[0], slots[1]))
-				concern(firing, source, rows[1].key);
+				concern(firing, source, rows[1].key, &rows[1]);
 			continue;
 		}
 		for (int i = 0; i < 2; i++)
@@ -725,7 +731,7 @@ collect_concerned(Firing *firing, Source *source)
 		for (int j = 0; j < rows.n; j++)
 		{
 			if (rows.rows[j].has_customer && !segment_is_anonymous(set, rows.rows[j].customer))
-				concern(firing, source, rows.rows[j].customer);
+				concern(firing, source, rows.rows[j].customer, NULL);
 		}
 	}
 }
@@ -795,7 +801,7 @@ follow_concerned_link(Firing *firing, Source *source, Link *link)
 	else
 	{
 		for (int i = 0; i < work.found.n; i++)
-			concern(firing, source, work.found.values[i]);
+			concern(firing, source, work.found.values[i], NULL);
 	}
 }
 
@@ -1280,7 +1286,7 @@ book_difference(Firing *firing, Settling *item)
 			{
 				/* a column that no figure of ours is about may be another */
 				if (concerns_groups(firing, source))
-					concern(firing, source, now->rows[i].customer);
+					concern(firing, source, now->rows[i].customer, &now->rows[i]);
 				continue;
 			}
 			*segment_rows_add(&come) = now->rows[i];
@@ -1445,16 +1451,19 @@ fold(Firing *firing, int *ndeltas)
 			delta->last_new = delta->last_gone = DT_NOBEGIN;
 		}
 		delta = &deltas[n - 1];
-		delta->source = item->source;
-		if (item->has_key)
-		{
-			Row			row = {.has_key = true, .key = item->key};
-
-			delta->source_key = i + 1 == list->n ||
-				segment_compare_customers(firing->set, list->items[i + 1].customer, item->customer) != 0
-				? segment_key_text(item->source, &row) : NULL;
-		}
+		/* what moves figures is the reason before what does not */
+		if (delta->reason == NULL || item->sign != 0 ||
+			(delta->reason->sign == 0 && segment_is_counted(item->source->role)))
+			delta->reason = item;
 		add_contribution(delta, item);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		Row			row = {.has_key = true, .key = deltas[i].reason->key};
+
+		deltas[i].source = deltas[i].reason->source;
+		if (deltas[i].reason->has_key)
+			deltas[i].source_key = segment_key_text(deltas[i].source, &row);
 	}
 	*ndeltas = n;
 	return deltas;
@@ -1668,6 +1677,18 @@ write_dates(Firing *firing, Values *customers)
 							   " AND (f.first_order_at IS DISTINCT FROM d.first OR f.last_order_at IS DISTINCT FROM d.last)",
 							   3, types), arrays, NULL);
 	segment_resume(&caller);
+
+	/* they are judged by what their rows say now */
+	for (int i = 0; i < firing->judgements.n; i++)
+	{
+		Facts	   *facts = &firing->judgements.items[i].after;
+		Datum	   *found = bsearch_arg(&facts->customer, customers->values, customers->n, sizeof(Datum), compare_data, set);
+
+		if (found == NULL)
+			continue;
+		facts->first_order_at = first[found - customers->values];
+		facts->last_order_at = last[found - customers->values];
+	}
 }
 
 /*

@@ -25,6 +25,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -32,6 +33,12 @@
 
 /* texts of a field that are remembered; with more, all are forgotten and told anew */
 #define MAX_KNOWN_TEXTS		1000
+
+/*
+ * The plan for so many customers is the same whoever they are, and making it
+ * costs more than running it.  It assumes ten: for many it would be a bad one.
+ */
+#define A_FEW_CUSTOMERS		100
 
 /*
  * The shop's clock.
@@ -55,6 +62,7 @@ segment_shop_at(Shop *shop, TimestampTz at)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("argument \"at\" is not a day of the calendar"),
 				 errhint("Give an instant between the years 1 and 9999, or leave it out for now.")));
+	shop->given_name_first = strcmp(segment_setting("given_name"), "first") == 0;
 	value = CStringGetTextDatum(segment_setting("country_code"));
 	segment_become(segment_owner(), &caller);
 	segment_execute_with("SELECT segment._phone_rules_of($1)", 1, &type, &value, NULL, false, NULL, NULL);
@@ -654,6 +662,8 @@ forget_plans(FigureReader *reader)
 	{
 		if (reader->plans[i] != NULL)
 			SPI_freeplan(reader->plans[i]);
+		if (reader->plans_of_many[i] != NULL)
+			SPI_freeplan(reader->plans_of_many[i]);
 	}
 	reader->nplans = 0;
 	MemoryContextReset(reader->context);
@@ -681,6 +691,7 @@ prepare_queries(FigureReader *reader, const Shop *shop)
 	before = MemoryContextSwitchTo(reader->context);
 	reader->queries = segment_figure_queries(reader->set, reader->bound, shop, reader->slots);
 	reader->plans = palloc0(sizeof(SPIPlanPtr) * list_length(reader->queries));
+	reader->plans_of_many = palloc0(sizeof(SPIPlanPtr) * list_length(reader->queries));
 	reader->nplans = list_length(reader->queries);
 	reader->day = shop->today;
 	reader->zone_name = pstrdup(shop->zone_name);
@@ -688,20 +699,70 @@ prepare_queries(FigureReader *reader, const Shop *shop)
 	reader->ready = true;
 }
 
-/* Run a query until it tells no text that is not known; rows are in SPI_tuptable. */
-static uint64
-run_query(FigureReader *reader, int number, const Shop *shop, Datum customers, Snapshot snapshot)
+/* the customers asked for */
+typedef struct Asked
 {
-	FigureQuery *query = list_nth(reader->queries, number);
-	Oid		   *types = palloc(sizeof(Oid) * query->nparameters);
+	Datum		keys;			/* array */
+	bool		few;
+	Snapshot	snapshot;
+} Asked;
+
+/* The parameters of a query: the customers, and what is known of texts. */
+static Datum *
+query_parameters(const FigureQuery *query, const Asked *asked)
+{
 	Datum	   *values = palloc(sizeof(Datum) * query->nparameters);
 	ListCell   *cell;
+
+	values[0] = asked->keys;
+	foreach(cell, query->texts)
+	{
+		FieldTexts *texts = lfirst(cell);
+		ListCell   *clause;
+
+		values[texts->parameter - 1] = text_array(texts->known);
+		foreach(clause, texts->clauses)
+		{
+			TextClause *told = lfirst(clause);
+
+			values[told->parameter - 1] = text_array(told->texts);
+		}
+	}
+	return values;
+}
+
+/* As the merchant; rows are in SPI_tuptable. */
+static uint64
+run_query_once(FigureReader *reader, int number, const Asked *asked)
+{
+	FigureQuery *query = list_nth(reader->queries, number);
+	Datum	   *values = query_parameters(query, asked);
+	Oid		   *types = palloc(sizeof(Oid) * query->nparameters);
+	SPIPlanPtr	plan;
+	Identity	caller;
 	uint64		n;
 
 	types[0] = reader->set->key_array_type;
-	values[0] = customers;
 	for (int i = 1; i < query->nparameters; i++)
 		types[i] = TEXTARRAYOID;
+	segment_become_merchant(reader->reads_as, NULL, &caller);
+	/* many expressions over few rows */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	plan = asked->few ? segment_plan(&reader->plans[number], query->sql, query->nparameters, types)
+		: segment_plan_each_time(&reader->plans_of_many[number], query->sql, query->nparameters, types);
+	n = segment_fetch_as_of(plan, values, NULL, asked->snapshot);
+	segment_resume(&caller);
+	return n;
+}
+
+/* Run a query until it tells no text that is not known. */
+static uint64
+run_query(FigureReader *reader, int number, const Asked *asked, const Shop *shop)
+{
+	FigureQuery *query = list_nth(reader->queries, number);
+	ListCell   *cell;
+	uint64		n;
+
 	foreach(cell, query->texts)
 	{
 		if (list_length(((FieldTexts *) lfirst(cell))->known) > MAX_KNOWN_TEXTS)
@@ -709,22 +770,8 @@ run_query(FigureReader *reader, int number, const Shop *shop, Datum customers, S
 	}
 	for (;;)
 	{
-		Identity	caller;
-
 		CHECK_FOR_INTERRUPTS();
-		foreach(cell, query->texts)
-		{
-			FieldTexts *texts = lfirst(cell);
-			ListCell   *clause;
-
-			values[texts->parameter - 1] = text_array(texts->known);
-			foreach(clause, texts->clauses)
-				values[((TextClause *) lfirst(clause))->parameter - 1] = text_array(((TextClause *) lfirst(clause))->texts);
-		}
-		segment_become_merchant(reader->reads_as, NULL, &caller);
-		n = segment_fetch_as_of(segment_merchant_plan(&reader->plans[number], query->sql, query->nparameters, types),
-								values, NULL, snapshot);
-		segment_resume(&caller);
+		n = run_query_once(reader, number, asked);
 		if (!learn_texts(reader, query, SPI_tuptable, n, shop))
 			return n;
 		SPI_freetuptable(SPI_tuptable);
@@ -819,11 +866,11 @@ no_figures(const Bound *bound)
 
 /* Read what a query gives; the first one says who there is. */
 static void
-read_query(FigureReader *reader, int number, const Shop *shop, Datum customers, Snapshot snapshot,
+read_query(FigureReader *reader, int number, const Asked *asked, const Shop *shop,
 		   CustomerFigures **result, int *found)
 {
 	const FigureQuery *query = list_nth(reader->queries, number);
-	uint64		n = run_query(reader, number, shop, customers, snapshot);
+	uint64		n = run_query(reader, number, asked, shop);
 	SPITupleTable *table = SPI_tuptable;
 
 	if (number == 0)
@@ -861,7 +908,7 @@ segment_figures_read(FigureReader *reader, const Shop *shop, const Datum *custom
 {
 	CustomerFigures *result = NULL;
 	Snapshot	latest = InvalidSnapshot;
-	Datum		keys;
+	Asked		asked = {.few = n <= A_FEW_CUSTOMERS};
 
 	prepare_queries(reader, shop);
 	if (snapshot == InvalidSnapshot)
@@ -869,9 +916,10 @@ segment_figures_read(FigureReader *reader, const Shop *shop, const Datum *custom
 		CommandCounterIncrement();
 		snapshot = latest = RegisterSnapshot(GetLatestSnapshot());
 	}
-	keys = PointerGetDatum(segment_array(reader->set->key_type, unconstify(Datum *, customers), NULL, n));
+	asked.snapshot = snapshot;
+	asked.keys = PointerGetDatum(segment_array(reader->set->key_type, unconstify(Datum *, customers), NULL, n));
 	for (int i = 0; i < list_length(reader->queries); i++)
-		read_query(reader, i, shop, keys, snapshot, &result, found);
+		read_query(reader, i, &asked, shop, &result, found);
 	if (latest != InvalidSnapshot)
 		UnregisterSnapshot(latest);
 	return result;

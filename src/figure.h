@@ -28,8 +28,9 @@ typedef struct FigureReader
 	DateADT		day;			/* of the plans */
 	const char *zone_name;
 	List	   *queries;		/* of FigureQuery */
-	SPIPlanPtr *plans;
 	int			nplans;
+	SPIPlanPtr *plans;			/* for a few customers: made once */
+	SPIPlanPtr *plans_of_many;
 } FigureReader;
 
 extern void segment_shop_at(Shop *shop, TimestampTz at);

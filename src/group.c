@@ -9,6 +9,7 @@
 #include "segment.h"
 
 #include "access/htup_details.h"
+#include "access/twophase.h"
 #include "bound.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -67,6 +68,18 @@ check_percents(void)
 				 errmsg("%s of group \"%s\" must be a number not below 0, not %s",
 						value_of(0, 2), value_of(0, 1), value_of(0, 3)),
 				 errhint("It is a percentage: 8 for 8 percent; leave it NULL where the group has none.")));
+}
+
+/* A transaction that has announced something cannot be prepared. */
+static void
+check_notify(void)
+{
+	if (max_prepared_xacts > 0 && segment_execute("SELECT n.code FROM new_rows n WHERE n.notify ORDER BY n.id LIMIT 1") > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("group \"%s\" cannot notify where prepared transactions are enabled", value_of(0, 1)),
+				 errdetail("max_prepared_transactions is %d, and a transaction that has executed NOTIFY cannot be prepared.", max_prepared_xacts),
+				 errhint("Leave notify false and read segment.changes instead, or set max_prepared_transactions to 0.")));
 }
 
 static void
@@ -279,8 +292,8 @@ moves_anybody(TriggerData *trigger)
 		return segment_execute("SELECT FROM old_rows o WHERE o.active LIMIT 1") > 0;
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		return segment_execute("SELECT FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE (o.active OR n.active)"
-							   " AND (n.condition::text, n.kind, n.active, n.ready) IS DISTINCT FROM"
-							   " (o.condition::text, o.kind, o.active, o.ready) LIMIT 1") > 0;
+							   " AND (n.condition::text, n.kind, n.active) IS DISTINCT FROM"
+							   " (o.condition::text, o.kind, o.active) LIMIT 1") > 0;
 	return true;
 }
 
@@ -305,6 +318,7 @@ segment_groups_saved(SourceSet *set, TriggerData *trigger)
 	{
 		check_kinds();
 		check_percents();
+		check_notify();
 		check_names();
 	}
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))

@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(segment_configure);
 PG_FUNCTION_INFO_V1(segment_rules_lock);
 PG_FUNCTION_INFO_V1(segment_rules_changed);
 PG_FUNCTION_INFO_V1(segment_rules_check);
+PG_FUNCTION_INFO_V1(segment_spellings_changed);
 
 static void
 require_trigger(FunctionCallInfo fcinfo)
@@ -56,12 +57,12 @@ segment_rules_lock(PG_FUNCTION_ARGS)
 	set = segment_sources_acquire();
 	segment_wake_everyone(set);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		(void) segment_rule_history(set, trigger);
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		const char *table = RelationGetRelationName(trigger->tg_relation);
 		Identity	caller;
 
+		if (strcmp(table, "groups") == 0 || strcmp(table, "ladders") == 0 || strcmp(table, "tiers") == 0)
+			(void) segment_rule_history(set, trigger);
 		segment_become(set->owner, &caller);
 		if (strcmp(table, "tiers") == 0)
 			segment_execute("INSERT INTO segment.former_tiers"
@@ -219,6 +220,21 @@ segment_rules_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/*
+ * After each statement on segment.phone_rules or segment.region_aliases, by which
+ * conditions compare: everyone is judged again.
+ */
+Datum
+segment_spellings_changed(PG_FUNCTION_ARGS)
+{
+	require_trigger(fcinfo);
+	segment_connect(0);
+	(void) segment_rules_apply(segment_sources_acquire(), NULL, NULL);
+	segment_sources_release();
+	SPI_finish();
+	return PointerGetDatum(NULL);
+}
+
 /* up to which command of which transaction the ranges were checked last */
 static LocalTransactionId checked_in = InvalidLocalTransactionId;
 static CommandId checked_at = InvalidCommandId;
@@ -297,10 +313,12 @@ segment_configure(PG_FUNCTION_ARGS)
 {
 	SourceSet  *set;
 	Identity	caller;
+	bool		rejudge = false;	/* conditions mean something else */
 
 	segment_connect(0);
 	segment_rules_begin();
 	set = segment_sources_acquire();
+	segment_wake_everyone(set);
 	segment_become(set->owner, &caller);
 	if (!PG_ARGISNULL(0))
 	{
@@ -318,6 +336,7 @@ segment_configure(PG_FUNCTION_ARGS)
 		zone = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 		if (differs("timezone", zone))
 			refuse_while_used("timezone", "reads_shop_zone");
+		rejudge |= differs("timezone", zone);
 		save_setting("timezone", zone);
 	}
 	if (!PG_ARGISNULL(1))
@@ -329,6 +348,7 @@ segment_configure(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("country_code must be one to three digits, not \"%s\"", code),
 					 errhint("Give the calling code alone, without + or 00: '84' for Vietnam.")));
+		rejudge |= differs("country_code", code);
 		save_setting("country_code", code);
 	}
 	if (!PG_ARGISNULL(2))
@@ -369,6 +389,20 @@ segment_configure(PG_FUNCTION_ARGS)
 					 errhint("It is the number of customers that one change of rules may move; 0 is without limit.")));
 		save_setting("max_moves", psprintf("%d", most));
 	}
+	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
+	{
+		char	   *word = text_to_cstring(PG_GETARG_TEXT_PP(5));
+
+		if (strcmp(word, "last") != 0 && strcmp(word, "first") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("given_name must be last or first, not \"%s\"", word),
+					 errhint("It is the last word of a name in Vietnam and the first in English; a column of its own is mapped with segment.attach_customers(…, given_name => …).")));
+		rejudge |= differs("given_name", word);
+		save_setting("given_name", word);
+	}
+	if (rejudge)
+		(void) segment_rules_apply(set, NULL, NULL);
 	segment_resume(&caller);
 	segment_sources_changed(set->attachments);
 	segment_sources_release();

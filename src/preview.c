@@ -44,6 +44,9 @@ PG_FUNCTION_INFO_V1(segment_forecast);
 /* customers read at a time */
 #define BATCH 1000
 
+/* figures of one condition: with the key they must fit a target list of the server, which has 1,664 entries */
+#define MAX_FIGURES 1600
+
 /* a condition being asked */
 typedef struct Inquiry
 {
@@ -85,6 +88,12 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 	segment_shop_at(&inquiry->shop, PG_ARGISNULL(at) ? segment_now() : PG_GETARG_TIMESTAMPTZ(at));
 	its = PG_GETARG_CONDITION_P(condition);
 	inquiry->bound = segment_bind(inquiry->set, 1, &its);
+	segment_bound_prepare(inquiry->bound, &inquiry->shop);
+	if (inquiry->bound->nfigures > MAX_FIGURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("condition asks for %d different figures, more than %d", inquiry->bound->nfigures, MAX_FIGURES),
+				 errhint("However many clauses may ask for the same figures, narrowed alike; else divide the condition.")));
 }
 
 /*
@@ -317,7 +326,7 @@ note_member(Inquiry *inquiry, Datum key, const FigureValue *figures)
 	for (int i = 0; i < inquiry->bound->nasked; i++)
 	{
 		BoundFigure *figure = inquiry->bound->figures[i];
-		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
+		FigureValue value = segment_shown_figure(inquiry->bound, figures, i, &inquiry->shop);
 
 		append_json(segment_is_personal(figure) ? &member->personal : &member->figures, inquiry, figure, &value);
 	}
@@ -474,14 +483,20 @@ segment_begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
 	return rows;
 }
 
-/* values of one figure, each as a clause of its own, until some customer has it */
+/* values of a clause on a text or a list, until some customer has them */
+typedef struct WantedValues
+{
+	const BoundNode *node;
+	BoundFigure *figure;		/* as it is read here */
+	bool	   *found;
+	int			missing;
+} WantedValues;
+
 typedef struct Wanted
 {
-	BoundFigure figure;			/* alone in its vector */
-	BoundFigure *vector[1];
-	BoundNode  *clauses;
-	bool	   *found;
-	int			n;
+	List	   *clauses;		/* of WantedValues */
+	BoundFigure **figures;		/* that they are about, by slot */
+	int			nfigures;
 	int			missing;
 } Wanted;
 
@@ -489,70 +504,97 @@ static void
 look_for_values(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
 	Wanted	   *wanted = inquiry->wanted;
+	ListCell   *cell;
 
-	for (int i = 0; i < wanted->n; i++)
+	foreach(cell, wanted->clauses)
 	{
-		if (wanted->found[i] || !segment_condition_holds(&wanted->clauses[i], figures, &inquiry->shop))
-			continue;
-		wanted->found[i] = true;
-		if (--wanted->missing == 0)
-			inquiry->limit = inquiry->found;	/* enough */
+		WantedValues *values = lfirst(cell);
+		int			found = values->missing == 0 ? 0
+			: segment_find_values(values->node, values->figure, figures, &inquiry->shop, values->found);
+
+		values->missing -= found;
+		wanted->missing -= found;
 	}
+	if (wanted->missing == 0)
+		inquiry->limit = inquiry->found;	/* enough */
+}
+
+/* A figure in the vector of what is looked for. */
+static BoundFigure *
+wanted_figure(Inquiry *inquiry, Wanted *wanted, const BoundFigure *figure)
+{
+	BoundFigure *copy;
+
+	for (int i = 0; i < wanted->nfigures; i++)
+	{
+		if (strcmp(wanted->figures[i]->text, figure->text) == 0)
+			return wanted->figures[i];
+	}
+	if (wanted->figures == NULL)
+		wanted->figures = palloc(sizeof(BoundFigure *) * inquiry->bound->nfigures);
+	copy = palloc(sizeof(BoundFigure));
+	*copy = *figure;
+	copy->slot = wanted->nfigures;
+	wanted->figures[wanted->nfigures++] = copy;
+	return copy;
+}
+
+/* Clauses that name values of a text or a list, wherever they stand. */
+static void
+want_values(Inquiry *inquiry, Wanted *wanted, const BoundNode *node)
+{
+	WantedValues *values;
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, node->children)
+		want_values(inquiry, wanted, lfirst(cell));
+	if (node->keys == NULL || node->figure->word->id == WORD_GROUPS ||
+		(node->kind != CONDITION_COMPARE && node->kind != CONDITION_IN && node->kind != CONDITION_CONTAINS))
+		return;
+	values = palloc0(sizeof(WantedValues));
+	values->node = node;
+	values->figure = wanted_figure(inquiry, wanted, node->figure);
+	values->missing = list_length(node->values);
+	values->found = palloc0(sizeof(bool) * values->missing);
+	wanted->missing += values->missing;
+	wanted->clauses = lappend(wanted->clauses, values);
 }
 
 /* A value that no customer has is mostly a mistake in writing it: told as such. */
 static void
-warn_of_unused_values(Inquiry *inquiry, const BoundNode *node)
+warn_of_unused(Inquiry *inquiry)
 {
-	Wanted		wanted = {.figure = *node->figure};
+	Wanted		wanted = {NIL};
 	BoundNode	everybody = {.kind = CONDITION_TRUE};
 	BoundNode  *root = &everybody;
-	Bound		bound = {.nroots = 1, .roots = &root, .nfigures = 1, .figures = wanted.vector};
+	Bound		bound = {.nroots = 1, .roots = &root};
 	Inquiry		look = *inquiry;
 	ListCell   *cell;
 
-	wanted.figure.slot = 0;
-	wanted.vector[0] = &wanted.figure;
-	wanted.clauses = palloc0(sizeof(BoundNode) * list_length(node->values));
-	wanted.found = palloc0(sizeof(bool) * list_length(node->values));
-	foreach(cell, node->values)
-	{
-		BoundNode  *clause = &wanted.clauses[wanted.n++];
-
-		*clause = *node;
-		clause->kind = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_CONTAINS : CONDITION_COMPARE;
-		clause->detail = node->type == VALUE_LIST || node->kind == CONDITION_CONTAINS ? CONDITION_ONE : CONDITION_EQ;
-		clause->negated = false;
-		clause->figure = &wanted.figure;
-		clause->values = list_make1(lfirst(cell));
-	}
-	wanted.missing = wanted.n;
+	want_values(inquiry, &wanted, inquiry->bound->roots[0]);
+	if (wanted.clauses == NIL)
+		return;
+	bound.nfigures = wanted.nfigures;
+	bound.figures = wanted.figures;
 	look.bound = &bound;
 	look.wanted = &wanted;
 	look.take = look_for_values;
 	look.limit = -1;
 	inquire(&look, NULL);
-	for (int i = 0; i < wanted.n; i++)
+	foreach(cell, wanted.clauses)
 	{
-		if (!wanted.found[i])
-			ereport(WARNING,
-					(errmsg("no customer has %s '%s'", node->figure->text, ((BoundValue *) list_nth(node->values, i))->text),
-					 errhint("See how it is written in the shop's table.")));
+		WantedValues *values = lfirst(cell);
+
+		for (int i = 0; i < list_length(values->node->values); i++)
+		{
+			if (!values->found[i])
+				ereport(WARNING,
+						(errmsg("no customer has %s '%s'", values->node->figure->text,
+								((BoundValue *) list_nth(values->node->values, i))->text),
+						 errhint("See how it is written in the shop's table.")));
+		}
 	}
-}
-
-/* Clauses that name values of a text or a list, wherever they stand. */
-static void
-warn_of_unused(Inquiry *inquiry, const BoundNode *node)
-{
-	ListCell   *cell;
-
-	check_stack_depth();
-	foreach(cell, node->children)
-		warn_of_unused(inquiry, lfirst(cell));
-	if (node->figure != NULL && node->figure->word->id != WORD_GROUPS && (node->type == VALUE_TEXT || node->type == VALUE_LIST) && node->values != NIL &&
-		(node->kind == CONDITION_COMPARE || node->kind == CONDITION_IN || node->kind == CONDITION_CONTAINS))
-		warn_of_unused_values(inquiry, node);
 }
 
 Datum
@@ -576,7 +618,7 @@ segment_preview(PG_FUNCTION_ARGS)
 	inquiry.rows = rows;
 	inquiry.desc = desc;
 	inquiry.take = note_member;
-	warn_of_unused(&inquiry, inquiry.bound->roots[0]);
+	warn_of_unused(&inquiry);
 	inquire(&inquiry, put_members);
 	segment_sources_release();
 	SPI_finish();
@@ -616,6 +658,7 @@ bind_both(Inquiry *inquiry, const char *code, const Condition *proposed)
 	(void) segment_bind_groups(inquiry->set, code, proposed);	/* raises what could not be saved */
 	judged = active && conditions[1] != NULL && is_judged(inquiry->set, code);
 	inquiry->bound = segment_bind(inquiry->set, judged ? 2 : 1, conditions);
+	segment_bound_prepare(inquiry->bound, &inquiry->shop);
 	roots = inquiry->bound->roots;
 	inquiry->proposed = roots[0];
 	inquiry->present = judged ? roots[1] : NULL;
@@ -710,6 +753,7 @@ segment_forecast(PG_FUNCTION_ARGS)
 	if (active && condition != NULL)
 	{
 		inquiry.bound = segment_bind(inquiry.set, 1, &condition);
+		segment_bound_prepare(inquiry.bound, &inquiry.shop);
 		inquiry.rows = rows;
 		inquiry.desc = desc;
 		inquiry.take = note_key;
@@ -767,19 +811,20 @@ put_figures(Inquiry *inquiry, Datum key, const FigureValue *figures)
 {
 	Oid			output;
 	bool		varlena;
-	Datum		values[4];
+	Datum		values[5];
 
 	getTypeOutputInfo(inquiry->set->key_type, &output, &varlena);
 	values[0] = CStringGetTextDatum(OidOutputFunctionCall(output, key));
 	for (int i = 0; i < inquiry->bound->nfigures; i++)
 	{
 		const BoundFigure *figure = inquiry->bound->figures[i];
-		FigureValue value = segment_derived_figure(inquiry->bound, figures, i, &inquiry->shop);
-		bool		nulls[4] = {false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
+		FigureValue value = segment_shown_figure(inquiry->bound, figures, i, &inquiry->shop);
+		bool		nulls[5] = {false, false, false, value.isnull, TIMESTAMP_IS_NOEND(value.next_change)};
 
-		values[1] = CStringGetTextDatum(figure->text);
-		values[2] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
-		values[3] = TimestampTzGetDatum(value.next_change);
+		values[1] = Int32GetDatum(i);
+		values[2] = CStringGetTextDatum(figure->text);
+		values[3] = value.isnull ? (Datum) 0 : CStringGetTextDatum(figure_text(figure, &value));
+		values[4] = TimestampTzGetDatum(value.next_change);
 		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
 	}
 }

@@ -771,8 +771,10 @@ segment_fill(SourceSet *set, Source *source)
 		" f.items_bought - c.items_bought, f.items_returned - c.items_returned"
 		" FROM segment.facts f JOIN computed c ON c.customer_id = f.customer_id", before);
 	segment_name_rows("facts_before", work.totals_desc, before);
-	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)", true,
-					  CAUSE_ATTACH, source->name, NULL, NULL, NULL);
+	/* groups that bind from now on are asked about everyone */
+	segment_judge_all(set, segment_rules(set, InvalidSnapshot)->ruleset.groups->ngroups > 0 ? NULL
+					  : "f.customer_id IN (SELECT c.customer_id FROM computed c)",
+					  true, CAUSE_ATTACH, source->name, NULL, NULL, NULL);
 	forget_rows("facts_before", before);
 	tell_filled(&work, source);
 	forget_rows("computed", work.computed);
@@ -961,6 +963,8 @@ drop_remains(int id)
 	segment_execute(psprintf("DELETE FROM segment.attachments WHERE id = %d", id));
 	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", id));
 	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", id));
+	/* what is pending may have been judged by nobody since */
+	segment_execute("UPDATE segment.pending_groups SET done_up_to = NULL");
 	if (OidIsValid(get_relname_relid(psprintf("counted_%d", id), get_namespace_oid("segment", false))))
 		segment_execute(psprintf("DROP TABLE segment.counted_%d", id));
 }

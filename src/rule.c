@@ -35,7 +35,7 @@ segment_rules_begin(void)
 static char *
 values_of(const char *alias)
 {
-	return psprintf("to_jsonb(%s) - '{id,ready,created_at,created_by,updated_at,updated_by}'::text[]", alias);
+	return psprintf("to_jsonb(%s) - '{id,created_at,created_by,updated_at,updated_by}'::text[]", alias);
 }
 
 /*

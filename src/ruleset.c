@@ -201,7 +201,10 @@ compile(SourceSet *set, int64 version)
 	read_ladders(&rules->ruleset);
 	read_groups(rules);
 	if (rules->ruleset.groups->ngroups > 0)
+	{
 		segment_shop_at(&rules->shop, GetCurrentTransactionStartTimestamp());
+		segment_bound_prepare(rules->ruleset.groups, &rules->shop);
+	}
 	return rules;
 }
 

@@ -135,6 +135,13 @@ segment_merchant_plan(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *a
 	return keep_plan(kept, sql, nargs, argtypes, 0);
 }
 
+/* The same, planned anew for the values of each execution. */
+SPIPlanPtr
+segment_plan_each_time(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *argtypes)
+{
+	return keep_plan(kept, sql, nargs, argtypes, CURSOR_OPT_CUSTOM_PLAN);
+}
+
 /*
  * SPI leaves its own memory context as the current one; the functions below
  * put the caller's back, so that what is allocated after them lives where the

@@ -26,6 +26,8 @@ extern SPIPlanPtr segment_merchant_plan(SPIPlanPtr *kept, const char *sql,
 										int nargs, const Oid *argtypes);
 extern SPIPlanPtr segment_plan(SPIPlanPtr *kept, const char *sql,
 							   int nargs, const Oid *argtypes);
+extern SPIPlanPtr segment_plan_each_time(SPIPlanPtr *kept, const char *sql,
+										 int nargs, const Oid *argtypes);
 extern uint64 segment_fetch(SPIPlanPtr plan, Datum *values, const char *nulls);
 extern uint64 segment_fetch_as_of(SPIPlanPtr plan, Datum *values, const char *nulls, Snapshot snapshot);
 extern uint64 segment_write(SPIPlanPtr plan, Datum *values, const char *nulls);

@@ -10,15 +10,18 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "miscadmin.h"
 #include "row.h"
 #include "saved_plan.h"
 #include "standing.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -151,6 +154,31 @@ log_tier(Moves *moves, const Judgement *judgement, const Reason *reason, const L
 	put_change(moves, judgement, reason, values, nulls);
 }
 
+/* longest announcement that NOTIFY takes, with room to spare */
+#define MAX_ANNOUNCEMENT	7000
+
+/* Tell whoever listens; once the server has prepared transactions, nobody. */
+static void
+announce(Moves *moves, const Judgement *judgement, const char *code, bool is)
+{
+	StringInfoData payload;
+	Oid			output;
+	bool		varlena;
+
+	if (max_prepared_xacts > 0)
+		return;
+	initStringInfo(&payload);
+	getTypeOutputInfo(moves->set->key_type, &output, &varlena);
+	appendStringInfo(&payload, "{\"action\": \"%s\", \"group\": ", is ? "enter" : "leave");
+	escape_json(&payload, code);
+	appendStringInfoString(&payload, ", \"customer\": ");
+	escape_json(&payload, OidOutputFunctionCall(output, judgement->after.customer));
+	appendStringInfoChar(&payload, '}');
+	if (payload.len < MAX_ANNOUNCEMENT)
+		Async_Notify("segment_groups", payload.data);
+	pfree(payload.data);
+}
+
 /* Note that a customer entered or left a group. */
 static void
 log_group(Moves *moves, const Judgement *judgement, const Reason *reason, const char *code, bool is)
@@ -262,7 +290,11 @@ segment_move(Moves *moves, const Ruleset *ruleset, Judgement *judgement, const V
 			continue;
 		judgement->shows = true;
 		if (moves != NULL)
+		{
 			log_group(moves, judgement, reason, group->code, verdict->groups[i]);
+			if (group->notify)
+				announce(moves, judgement, group->code, verdict->groups[i]);
+		}
 	}
 	for (int i = 0; moves != NULL && i < ruleset->nformer; i++)
 	{

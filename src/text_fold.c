@@ -460,6 +460,28 @@ segment_given_name_text(const char *s, int len, bool first)
 	return cstring_to_text_with_len(word->start, word->len);
 }
 
+/*
+ * That word as it is written.  Folding moves no border of a word that we know
+ * of; should it, the folded word is what was meant.
+ */
+text *
+segment_given_name_as_written(const char *s, int len, bool first)
+{
+	text	   *name = segment_given_name_text(s, len, first);
+	text	   *written = cstring_to_text_with_len(s, len);
+	int			nwords;
+	Word	   *words = words_in(written, &nwords);
+	Word	   *word = first ? words : words + nwords - 1;
+	text	   *folded;
+
+	if (name == NULL || nwords == 0)
+		return name;
+	folded = segment_fold_text(word->start, word->len);
+	if (VARSIZE_ANY(folded) != VARSIZE_ANY(name) || memcmp(folded, name, VARSIZE_ANY(name)) != 0)
+		return name;
+	return cstring_to_text_with_len(word->start, word->len);
+}
+
 /* What follows the last @ of an address, folded; NULL where nothing does. */
 text *
 segment_email_domain_text(const char *s, int len)

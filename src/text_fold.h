@@ -36,6 +36,7 @@ extern bool segment_has_words_in(const text *folded, const text *words);
 
 /* profile fields; NULL where nothing can be read */
 extern text *segment_given_name_text(const char *s, int len, bool first);
+extern text *segment_given_name_as_written(const char *s, int len, bool first);
 extern text *segment_email_domain_text(const char *s, int len);
 extern const char *segment_sex_name(const char *s, int len);
 extern text *segment_region_text(const char *s, int len);

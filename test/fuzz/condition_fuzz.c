@@ -1,10 +1,11 @@
 /*
  * condition_fuzz.c
- *		libFuzzer target of the condition language: as text, or with FUZZ_RECV
- *		as a message of the binary protocol.
+ *		libFuzzer target of the condition language: as text, with FUZZ_RECV as a
+ *		message of the binary protocol, or with FUZZ_JSON as a rule tree.
  *
- * Whatever is read must be printed, read again as the same bytes, walked, and
- * have every node at the place that is told for it.  Whatever is refused must be
+ * Whatever is read must be printed, read again as the same bytes, come back the
+ * same from a rule tree, be walked, and have every node at the place that is
+ * told for it.  Whatever is refused must be
  * refused with an SQLSTATE and a message in valid UTF-8.
  */
 #include "postgres.h"
@@ -20,6 +21,8 @@ extern Datum segment_condition_send(PG_FUNCTION_ARGS);
 extern Datum segment_condition_recv(PG_FUNCTION_ARGS);
 extern Datum segment_condition_negate(PG_FUNCTION_ARGS);
 extern Datum segment_condition_cmp(PG_FUNCTION_ARGS);
+extern Datum segment_condition_to_jsonb(PG_FUNCTION_ARGS);
+extern Datum segment_condition_from_jsonb(PG_FUNCTION_ARGS);
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static Datum
@@ -95,6 +98,8 @@ check(Condition *condition)
 	require(!same(condition, negated), "the negation of c is c", text);
 	negated = (Condition *) DatumGetPointer(call(segment_condition_negate, 1, PointerGetDatum(negated), 0));
 	require(same(condition, negated), "twice negated c is not c", text);
+	again = (Condition *) DatumGetPointer(call(segment_condition_from_jsonb, 1, call(segment_condition_to_jsonb, 1, PointerGetDatum(condition), 0), 0));
+	require(same(condition, again), "c as a rule tree is not c", text);
 	segment_condition_root(condition, &root);
 	walk(&root, text, 0);
 	sent = (bytea *) DatumGetPointer(call(segment_condition_send, 1, PointerGetDatum(condition), 0));
@@ -120,6 +125,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		initStringInfo(&message);
 		appendBinaryStringInfo(&message, (const char *) data, size);
 		condition = call(segment_condition_recv, 1, PointerGetDatum(&message), 0);
+#elif defined(FUZZ_JSON)
+		Jsonb	   *tree = NULL;
+
+		if (memchr(data, 0, size) == NULL && pg_encoding_verifymbstr(PG_UTF8, (const char *) data, size) == size)
+			tree = fuzz_jsonb((const char *) data, size);
+		condition = tree ? call(segment_condition_from_jsonb, 1, JsonbPGetDatum(tree), 0) : (Datum) 0;
 #else
 		/* the server lets nothing else through */
 		if (memchr(data, 0, size) == NULL && pg_encoding_verifymbstr(PG_UTF8, (const char *) data, size) == size)

@@ -9,10 +9,13 @@
 
 #include <setjmp.h>
 
+#include "utils/jsonb.h"
+
 extern sigjmp_buf fuzz_unwind;
 extern int	fuzz_sqlstate;
 
 extern void fuzz_start(void);
 extern void fuzz_free_all(void);
+extern Jsonb *fuzz_jsonb(const char *text, Size length);
 
 #endif							/* FUZZ_H */

@@ -126,7 +126,9 @@ sql(`CREATE SCHEMA shop;
   SET client_min_messages = error;
   SELECT segment.attach_customers('shop.customers', key => 'id', name => 'full_name', sex => 'gender', birth_date => 'born', custom => '{"is_vip": "vip"}');
   SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at');
-  INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('silver', 'Bạc', 0, 999), ('gold', 'Vàng', 1000, NULL)`);
+  INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('silver', 'Bạc', 0, 999), ('gold', 'Vàng', 1000, NULL);
+  INSERT INTO segment.ladders (code, name, figure) VALUES ('visits', 'Lượt mua', 'number_of_orders');
+  INSERT INTO segment.tiers (ladder, code, name, min_value, max_value) VALUES ('visits', 'regular', 'Quen', 5, NULL)`);
 for (const language of ['en', 'vi']) {
   const given = JSON.parse(sql(`SELECT segment.query_builder_fields('${language}')`));
   const { optionList: fields, optionsMap } = core.prepareOptionList({ optionList: given });
@@ -142,16 +144,21 @@ for (const language of ['en', 'vi']) {
   ok(core.filterFieldsByComparator(optionsMap.age, fields, '<').every((f) => f.type === 'number'), `fields (${language}): with fields that are numbers`);
   is(core.getParseNumberMethod({ inputType: optionsMap.amount_spent.inputType, parseNumbers: 'strict-limited' }), 'strict', `fields (${language}): what is typed for a number becomes one`);
   is(optionsMap.tier.values.map(({ name }) => name).join(), 'silver,gold', `fields (${language}): tiers to choose from`);
+  const visits = optionsMap["tier(ladder = 'visits')"];
+  is(visits.values.map(({ name }) => name).join(), 'regular', `fields (${language}): tiers of another ladder`);
   // a query built of them is a condition that the shop answers
   const built = core.prepareRuleGroup({ combinator: 'and', rules: [
     rule(optionsMap.age.name, 'between', core.joinWith(['18', '25']), { valueSource: 'value' }),
     rule(optionsMap.sex.name, 'in', core.joinWith(optionsMap.sex.values.map(({ name }) => name))),
     rule(optionsMap.tier.name, '>=', optionsMap.tier.values[1].name),
+    rule(visits.name, '=', visits.values[0].name),
+    rule(optionsMap['anniversary(birth_date)'].name, 'during', 'next_month'),
     rule(optionsMap['custom.is_vip'].name, '=', true),
     { field: optionsMap.orders_placed.name, operator: optionsMap.orders_placed.operators[0].name, match: { mode: 'atLeast', threshold: 2 },
       value: { combinator: 'and', rules: [rule(optionsMap.orders_placed.subproperties[0].name, 'during', 'last_month')] } },
   ] });
-  is(through(built)[0], "age BETWEEN 18 AND 25 AND sex IN ('female', 'male') AND tier >= 'gold' AND custom.is_vip = TRUE AND orders_placed MATCHES (date DURING last_month, count >= 2)", `fields (${language}): a query built of them`);
+  is(through(built)[0], "age BETWEEN 18 AND 25 AND sex IN ('female', 'male') AND tier >= 'gold' AND tier(ladder = 'visits') = 'regular' AND anniversary(birth_date) DURING next_month AND custom.is_vip = TRUE AND orders_placed MATCHES (date DURING last_month, count >= 2)", `fields (${language}): a query built of them`);
+  ok(JSON.parse(through(built)[1]).rules.every(({ field }) => field in optionsMap), `fields (${language}): and comes back as one`);
   is(sql(`SELECT segment.preview_count(${literal(JSON.stringify(built))}::jsonb::segment.condition)`), '0', `fields (${language}): is answered`);
   ok(formatQuery(built, { format: 'natural_language', fields }).length > 0, `fields (${language}): the package can say it in words`);
 }

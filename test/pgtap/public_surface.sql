@@ -33,7 +33,7 @@ SELECT set_eq(
 		'attach_return_lines("table" regclass, return_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], returns regclass, custom jsonb, fill boolean)',
 		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass, items text, custom jsonb, fill boolean)',
 		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
-		'configure(timezone text, country_code text, currency text, money_unit numeric, max_moves integer)',
+		'configure(timezone text, country_code text, currency text, money_unit numeric, max_moves integer, given_name text)',
 		'detach("table" regclass, role text)',
 		'explain("group" text, customer bigint, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
 		'explain_condition(condition segment.condition, customer bigint, at timestamp with time zone, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
@@ -41,7 +41,11 @@ SELECT set_eq(
 		'forecast("group" text, date date)',
 		'load_phone_rules(country_code text)',
 		'load_region_aliases(set_name text)',
+		'members_at("group" text, date date)',
 		'phone(number text, rules jsonb)',
+		'purge_changes(keep interval)',
+		'tick(at timestamp with time zone, batch_size integer)',
+		'tick_in_batches(IN batch_size integer)',
 		'phone_pattern(pattern text, rules jsonb)',
 		'preview(condition segment.condition, at timestamp with time zone, max_rows bigint, OUT customer_id bigint, OUT name text, OUT phone text, OUT email text, OUT figures jsonb)',
 		'preview_count(condition segment.condition, at timestamp with time zone)',
@@ -66,7 +70,7 @@ SELECT set_eq(
 	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
 	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
 	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
-		  'customers (view)', 'epoch', 'facts', 'figures (view)', 'former_tiers', 'groups', 'ladders', 'left_out', 'phone_rules', 'region_aliases', 'rule_change_id (sequence)', 'rule_changes (view)', 'rule_history', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
+		  'customers (view)', 'epoch', 'facts', 'figures (view)', 'former_tiers', 'former_groups', 'members (view)', 'customer_groups (view)', 'group_sizes (view)', 'group_stats (view)', 'group_details (view)', 'groups', 'ladders', 'left_out', 'phone_rules', 'region_aliases', 'rule_change_id (sequence)', 'rule_changes (view)', 'rule_history', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
 		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
 		  'tier_sizes (view)', 'tiers'],
 	'tables, views and sequences are these');
@@ -101,7 +105,7 @@ SELECT is_empty(
 	$$ SELECT p.oid::regprocedure FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_is_followed', '_watched', '_index_advice', '_figures', '_not_read', '_group_faults', '_upgrade_due',
+		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_groups', '_now', '_due_standings', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice', '_figures', '_not_read', '_group_faults', '_upgrade_due',
 			'_row_changed', '_unseen', '_day_of')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
@@ -129,7 +133,7 @@ SELECT is_empty(
 	'CREATE EXTENSION inserts no rows that a dump would load again');
 SELECT set_eq(
 	$$ SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'segment'::regnamespace AND p.prosecdef $$,
-	ARRAY['_setting', '_active_ladders', '_ranked_tiers', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row', '_group_row']::name[],
+	ARRAY['_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_groups', '_stale', '_stale_since', '_is_here', '_ladders_renamed', '_rule_row', '_group_row']::name[],
 	'only functions that read settings and rules are SECURITY DEFINER: elsewhere identities are switched in C, one step at a time');
 
 SELECT is_empty(
@@ -160,11 +164,14 @@ SELECT set_eq(
 CREATE ROLE segment_reader;
 GRANT USAGE ON SCHEMA segment TO segment_reader;
 GRANT SELECT ON segment.customers, segment.customer_tiers, segment.customer_tier, segment.tier_sizes, segment.changes,
-	segment.sources, segment.configuration, segment.rule_changes TO segment_reader;
+	segment.sources, segment.configuration, segment.rule_changes, segment.members, segment.customer_groups, segment.group_sizes,
+	segment.group_stats, segment.group_details TO segment_reader;
 SET LOCAL ROLE segment_reader;
 SELECT lives_ok($$ SELECT (SELECT count(*) FROM segment.customers) + (SELECT count(*) FROM segment.customer_tiers)
 	+ (SELECT count(*) FROM segment.customer_tier) + (SELECT count(*) FROM segment.tier_sizes) + (SELECT count(*) FROM segment.changes)
-	+ (SELECT count(*) FROM segment.configuration) + (SELECT count(*) FROM segment.rule_changes) + (SELECT count(stale) + count(watched) + count(advice) FROM segment.sources) $$,
+	+ (SELECT count(*) FROM segment.configuration) + (SELECT count(*) FROM segment.rule_changes)
+	+ (SELECT count(*) FROM segment.members) + (SELECT count(*) FROM segment.customer_groups) + (SELECT count(*) FROM segment.group_sizes)
+	+ (SELECT count(*) FROM segment.group_stats) + (SELECT count(*) FROM segment.group_details) + (SELECT count(stale) + count(watched) + count(advice) FROM segment.sources) $$,
 	'SELECT on the views is enough to read them');
 SELECT throws_ok('SELECT * FROM segment.facts', '42501', NULL, 'and gives nothing else');
 RESET ROLE;

@@ -88,10 +88,12 @@ sub _vocabulary
 		my %where = (
 			branch => [ 'text', 'branches', 'abcd' ], delivered => [ 'date', 'days', 'ab' ], weight => [ 'number', 'weights', 'abd' ],
 			gift => [ 'boolean', undef, 'ac' ], flags => [ 'list', 'flags', 'ad' ]);
-		return map { { name => $_, type => $where{$_}[0], model => "e.$_", pool => $where{$_}[1], via => $_ eq 'branch' ? 'NOT e.has_branch' : 'true' } }
+		my @custom = map { { name => $_, type => $where{$_}[0], model => "e.$_", pool => $where{$_}[1], via => $_ eq 'branch' ? 'NOT e.has_branch' : 'true' } }
 		  grep { index($where{$_}[2], $s) >= 0 } sort keys %where;
+		push @custom, $self->_anniversary('delivered', 'e.delivered', via => 'true') if $s eq 'a' || $s eq 'b';
+		return @custom;
 	};
-	my @date = ({ name => 'date', type => 'instant', model => 'e.at', pool => 'days', weight => 4 });
+	my @date = ({ name => 'date', type => 'instant', model => 'e.at', pool => 'days', weight => 4 }, $self->_anniversary('date', $self->_day('e.at')));
 	my @channel = ({ name => 'channel', type => 'text', model => 'e.channel', pool => 'channels', via => 'true', weight => 2 });
 	my @reason = ({ name => 'reason', type => 'text', model => 'e.reason', pool => 'reasons', via => 'NOT e.has_reason' });
 	my @size = index('ad', $s) >= 0 ? ({ name => 'size', type => 'text', model => 'e.size', pool => 'sizes', line => 1 }) : ();
@@ -145,6 +147,13 @@ sub _day
 	my ($self, $expr) = @_;
 	return "truth.day($expr)" if $self->{zone} eq 'America/St_Johns';
 	return "(($expr) AT TIME ZONE '$self->{zone}')::date";
+}
+
+# The anniversary of a field of an event, whose day is given.
+sub _anniversary
+{
+	my ($self, $field, $day, %more) = @_;
+	return { name => "anniversary($field)", type => 'anniversary', model => $day, month => "extract(month FROM $day)::int", of_month => "extract(day FROM $day)::int", pool => 'days', weight => 0.7, %more };
 }
 
 sub _monthly_average

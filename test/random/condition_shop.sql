@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 CREATE EXTENSION segment;
-SELECT segment.configure(timezone => :'zone');
+SELECT segment.configure(timezone => :'zone', given_name => CASE :'shape' WHEN 'c' THEN 'first' END);
 SELECT segment.load_phone_rules('84');
 SELECT segment.load_region_aliases('VN-2025');
 INSERT INTO segment.region_aliases (alias, region) VALUES ('Miền Bắc', 'Hà Nội'), ('the south', 'Cà Mau');
@@ -334,7 +334,7 @@ CREATE FUNCTION truth.age(birth date, today date) RETURNS int LANGUAGE sql IMMUT
 
 CREATE TABLE truth.m AS
 SELECT c.n, c.key, c.name,
-	CASE WHEN s.shape = 'b' THEN c.given ELSE (segment.words(c.name))[cardinality(segment.words(c.name))] END AS given_name,
+	CASE s.shape WHEN 'b' THEN c.given WHEN 'c' THEN (segment.words(c.name))[1] ELSE (segment.words(c.name))[cardinality(segment.words(c.name))] END AS given_name,
 	c.phone, c.email, CASE WHEN c.email LIKE '%@%' THEN nullif(reverse(split_part(reverse(segment.fold(c.email)), '@', 1)), '') END AS email_domain,
 	CASE WHEN lower(normalize(btrim(c.sex), NFC)) IN ('f', 'female', 'nữ', 'nu') THEN 'female' WHEN lower(btrim(c.sex)) IN ('m', 'male', 'nam') THEN 'male' END AS sex,
 	c.address, CASE s.shape WHEN 'b' THEN NULL ELSE truth.finite(c.birth) END AS birth_date,

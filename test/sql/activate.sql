@@ -202,12 +202,19 @@ SELECT * FROM shop.groups();
 -- what does not bind any more is not put into force
 RESET segment.confirm_moves;
 CALL segment.activate('late', 'amount_spent > 3_000 AND last_order_date > 2026-01-01');
+-- (here refused for another group's sake)
 SELECT segment.detach('shop.orders');
+DROP TABLE shop.orders CASCADE;
 CALL segment.activate('late');
 INSERT INTO shop.customers VALUES (22);
 CALL segment.activate('late');
 SELECT item, state FROM segment.status() WHERE item = 'activation';
+SELECT segment.recalculate();
+CREATE TABLE shop.orders (id int PRIMARY KEY, customer_id int, total numeric, at timestamptz);
+INSERT INTO shop.orders SELECT i, 1 + i % 18, 200 * i, timestamptz '2026-01-31 05:00Z' - i * interval '1 day' FROM generate_series(1, 60) i;
 SELECT segment.attach_orders('shop.orders', key => 'id', customer => 'customer_id', amount => 'total', at => 'at');
+SELECT item, state, rows FROM segment.status() WHERE item = 'activation';
+CALL segment.activate('late');
 SELECT * FROM shop.moves();
 SELECT * FROM segment.verify();
 CALL segment.cancel_activation('late');

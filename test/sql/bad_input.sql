@@ -114,6 +114,7 @@ SELECT bad.try('SELECT segment.configure(country_code => ''+84'')');
 SELECT bad.try('SELECT segment.configure(currency => '''')');
 SELECT bad.try('SELECT segment.configure(money_unit => 0)');
 SELECT bad.try('SELECT segment.configure(money_unit => ''NaN'')');
+SELECT bad.try('SELECT segment.configure(given_name => ''middle'')');
 SELECT bad.try('SELECT segment.configure(colour => ''red'')');
 
 -- recalculation

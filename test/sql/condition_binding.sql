@@ -74,6 +74,8 @@ SELECT segment.preview_count('is_vip IN (TRUE, FALSE)');
 SELECT segment.preview_count('unaccented(tags) CONTAINS ''vip''');
 SELECT segment.preview_count('anniversary(age) = today');
 SELECT segment.preview_count('age MATCHES (date >= -30d)');
+SELECT segment.preview_count('credit_limit MATCHES (date >= -30d)');
+SELECT segment.preview_count('anniversary(member_since) = 2026-02-28T13:00:00');
 
 -- values that are not of this type
 SELECT segment.preview_count('age > ''18''');
@@ -141,6 +143,16 @@ SELECT segment.preview_count('monthly_average(months = 2.5) > 5');
 SELECT segment.preview_count('monthly_average(date >= -30d) > 5');
 SELECT segment.preview_count('items_returned > 5');
 SELECT segment.preview_count('points_expiring(points > 5) > 5');
+-- one span of days: nothing that leaves some out, no time of day
+SELECT segment.preview_count('points_expiring(date != today) > 5');
+SELECT segment.preview_count('points_expiring(date IN (today, tomorrow)) > 5');
+SELECT segment.preview_count('points_expiring(date NOT BETWEEN today AND +30d) > 5');
+SELECT segment.preview_count('points_expiring(date NOT DURING this_month) > 5');
+SELECT segment.preview_count('points_expiring(date IS NULL) > 5');
+SELECT segment.preview_count('points_expiring(date IS NOT NULL) > 5');
+SELECT segment.preview_count('points_expiring(date >= today, anniversary(date) = today) > 5');
+SELECT segment.preview_count('points_expiring(date < 2026-12-31T12:00:00) > 5');
+SELECT segment.preview_count('points_expiring > 5 OR points_expiring(date > today, date <= +30d) > 5 OR points_expiring(date DURING next_month) > 5');
 
 -- events
 SELECT segment.preview_count('orders_placed > 5');
@@ -153,7 +165,9 @@ SELECT segment.preview_count('channel = ''pos''');
 SELECT segment.preview_count('branch = ''HN1''');
 SELECT segment.preview_count('orders_placed MATCHES (amount > number_of_orders)');
 SELECT segment.preview_count('orders_placed MATCHES (sum_amount CONTAINS ''5'')');
-SELECT segment.preview_count('orders_placed MATCHES (anniversary(date) = today)');
+SELECT segment.preview_count('orders_placed MATCHES (anniversary(amount) = today)');
+SELECT segment.preview_count('orders_placed MATCHES (anniversary(branch) = today)');
+SELECT segment.preview_count('orders_placed MATCHES (date < today, anniversary(date) BETWEEN -3d AND +3d) OR amount_spent(anniversary(date) NOT DURING this_month) > 5');
 SELECT segment.preview_count('products_purchased MATCHES (id = 7)');
 SELECT segment.preview_count('products_purchased MATCHES (category = ''shoes'')');
 SELECT segment.preview_count('products_purchased MATCHES (tag = ''sale'')');
@@ -162,6 +176,18 @@ SELECT segment.preview_count('products_purchased MATCHES (sum_amount > 5)');
 SELECT segment.preview_count('returns_made MATCHES (sum_quantity > 5)');
 SELECT segment.preview_count('returns_made MATCHES (id = 7)');
 SELECT segment.preview_count('points_earned MATCHES (sum_points > 5, expires > today)');
+
+-- A figure shows as it is written, also one that is derived; sexes show as they are read.
+UPDATE shop.customers SET full_name = 'Nguyễn Văn  ÂN';
+SELECT figures FROM segment.preview('given_name = ''ân'' AND name ENDS WITH ''văn ân'' AND sex = ''male'' AND region IS NOT NULL');
+SELECT segment.configure(given_name => 'first');
+SELECT figures FROM segment.preview('given_name = ''nguyen'' OR given_name = ''NGUYỄN''');
+SELECT name, value, given FROM segment.configuration WHERE name = 'given_name';
+SELECT segment.configure(given_name => 'last');
+
+-- any number of clauses, but not of different figures
+SELECT segment.preview_count(string_agg('amount_spent(date >= -' || i % 50 || 'd) >= ' || i, ' OR ')::segment.condition) FROM generate_series(1, 10000) i;
+SELECT segment.preview_count(string_agg('amount_spent(date >= -' || i || 'd) >= 0', ' AND ')::segment.condition) FROM generate_series(1, 1601) i;
 
 -- periods of a ladder
 SELECT segment.preview_count('last_order_date DURING last_period');

@@ -45,6 +45,15 @@ SELECT tree('orders_placed NOT MATCHES (date >= -30d, count >= 2)');
 SELECT tree('unaccented(name) HAS WORD ''dung''');
 SELECT tree('anniversary(birth_date) BETWEEN today AND +30d');
 SELECT tree('''Credit Limit'' > 1 * ''other name''');
+-- spelled as a field: what an interface offers as one
+SELECT tree('tier(ladder = ''visits'') >= ''gold''');
+SELECT tree('orders_placed MATCHES (anniversary(date) DURING this_month)');
+SELECT tree('a > 2 * tier(ladder = ''x'')');
+SELECT tree(v) FROM unnest(ARRAY['tier(ladder = ''it''''s'') = ''a''', 'tier(ladder = ''a\\b'') = ''a''', 'tier(ladder = ''a)'') = ''a''', 'tier(ladder != ''a'') = ''a''', 'tier(ladder = ''a'', b = 1) = ''a''', 'tier(ladder = 2026-01-31) = ''a''',
+	'anniversary(''My Day'') = today', 'anniversary(first_order_date(branch = ''x'')) = today']) v;
+-- names that look like one, or like nothing chosen
+SELECT tree(v) FROM unnest(ARRAY['''anniversary(a)'' = 1', '''tier(ladder = ''''a'''')'' = 1', 'anniversary(''anniversary(a)'') = today', '''~'' = 1', 'unaccented(''~'') CONTAINS ''a''', 'a > 1 * ''~''', 'a > 2 * ''anniversary(a)''', '''~''(a = 1) = 1', '''~'' MATCHES (''~'' = 1)']) v;
+SELECT rules('{"field": "birth_date", "function": "anniversary", "operator": "=", "value": "today"}', '{"field": "tier", "where": {"combinator": "and", "rules": [{"field": "ladder", "operator": "=", "value": "a"}]}, "operator": "=", "value": "b"}', '{"field": "anniversary()", "operator": "=", "value": 1}');
 -- groups
 SELECT tree('a = 1 AND b = 2');
 SELECT tree('NOT (a = 1 OR NOT b = 2)');
@@ -81,6 +90,7 @@ SELECT rules('{"field": "ok", "operator": "=", "value": 1}', v) FROM unnest(ARRA
 	'{"field": "a", "operator": "=", "value": "2026-02-30"}', '{"field": "a", "operator": "=", "value": "-366001d"}', '{"field": "a", "operator": "during", "value": "january"}', '{"field": "a", "operator": "during", "value": 1}',
 	'{"field": "a", "operator": "=", "value": "b", "valueSource": "fields"}', '{"field": "a", "operator": "=", "value": 5, "valueSource": "field"}', '{"field": "a", "operator": "=", "value": "", "valueSource": "field"}', '{"field": "a", "operator": "in", "value": "b", "valueSource": "field"}',
 	'{"field": "a", "operator": "=", "value": {"field": "b", "times": "2"}, "valueSource": "field"}', '{"field": "a", "operator": "=", "value": {"field": "b", "time": 2}, "valueSource": "field"}',
+	'{"field": "tier(ladder = '' '')", "operator": "=", "value": "x"}', '{"field": "anniversary(a)", "operator": "in", "value": ["today"]}', '{"field": "a", "operator": "=", "value": {"field": "anniversary(b)"}, "valueSource": "field"}',
 	'{"field": "a", "operator": "=", "value": 1, "wher": {}}', '{"field": "a", "operator": "=", "value": 1, "disabled": 1}', '{"field": "a", "operator": "=", "value": 1, "function": "lower"}', '{"field": "a", "operator": "=", "value": 1, "function": "unaccented"}',
 	'{"field": "a", "operator": "=", "value": 1, "where": {}}', '{"field": "a", "operator": "=", "value": 1, "where": {"combinator": "and", "rules": []}}', '{"field": "a", "operator": "=", "value": 1, "where": {"combinator": "or", "rules": [{"field": "b", "operator": "null"}, {"field": "c", "operator": "null"}]}}',
 	'{"field": "a", "operator": "=", "value": 1, "where": {"combinator": "and", "not": true, "rules": [{"field": "b", "operator": "null"}]}}', '{"field": "a", "operator": "=", "value": 1, "where": {"combinator": "and", "rules": [{"field": "b", "operator": "null", "muted": true}]}}',

@@ -97,6 +97,10 @@ SELECT * FROM segment.explain('both', 1);
 SELECT * FROM segment.explain('both', 2);
 SELECT * FROM pg_temp.shown('groups IS NULL AND groups NOT CONTAINS ''asleep''', 3, NULL);
 SELECT * FROM segment.explain('asleep', 1);
+-- a clause over groups changes with those that it names, through others too
+INSERT INTO segment.groups (code, name, condition) VALUES ('soon', 'Soon', 'renewal BETWEEN today AND +7d'), ('later', 'Later', 'groups NOT CONTAINS ''soon'' AND renewal > today');
+SELECT * FROM pg_temp.shown($$groups CONTAINS 'spenders' AND (groups CONTAINS 'soon' OR groups CONTAINS ALL ('later', 'soon') OR groups IN ('asleep', 'hand') OR groups IS NULL)$$, 1, '2026-05-30 12:00+07');
+SELECT * FROM pg_temp.shown($$groups CONTAINS 'later'$$, 1, '2026-06-05 12:00+07');
 
 -- what is wrong
 SELECT * FROM segment.explain('spender', 1);

@@ -112,3 +112,31 @@ SELECT * FROM walk('2026-03-01', '2026-12-01');
 SELECT segment.points_balance(points, at, valid_from, expires_at, at) FROM ledger;
 DROP FUNCTION walk(timestamptz[]);
 DROP TABLE ledger;
+
+-- points_expiring in conditions: days on which something is left that expires, each with a power of ten of its own; it is
+-- noon on 15 January in the shop, and what expired before that is gone
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+DROP EXTENSION segment CASCADE;
+CREATE EXTENSION segment;
+CREATE SCHEMA shop;
+CREATE TABLE shop.customers (id bigint PRIMARY KEY);
+INSERT INTO shop.customers VALUES (1);
+CREATE TABLE shop.points (customer_id bigint, delta numeric, at timestamptz, expires timestamptz);
+INSERT INTO shop.points SELECT 1, power(10::numeric, n)::bigint, '2026-01-01 03:00Z', (d || ' Asia/Ho_Chi_Minh')::timestamptz FROM (VALUES
+	(0, '2026-01-14 12:00'), (1, '2026-01-15 00:00'), (2, '2026-01-15 13:00'), (3, '2026-01-16 00:00'), (4, '2026-01-16 23:59:59.999999'),
+	(5, '2026-01-17 00:00'), (6, '2026-01-31 10:00'), (7, '2026-02-01 00:00'), (8, '2026-02-28 23:00'), (9, '2026-03-01 00:00')) AS e(n, d);
+INSERT INTO shop.points VALUES (1, -100, '2026-01-02 03:00Z', NULL), (1, 5, '2026-01-02 03:00Z', NULL);	-- spends of what expires first; never expires
+SELECT segment.attach_customers('shop.customers', key => 'id');
+SELECT segment.attach_points('shop.points', customer => 'customer_id', points => 'delta', at => 'at', expires_at => 'expires');
+\pset format unaligned
+\pset tuples_only on
+SELECT narrow, (SELECT string_agg(value, ',') FROM segment.preview(format('points_expiring%s >= 0', narrow)::segment.condition, at => '2026-01-15 05:00Z'), jsonb_each_text(figures)) AS left_of_them
+FROM unnest(ARRAY['', '(date = today)', '(date < today)', '(date <= today)', '(date > today)', '(date >= today)', '(date = tomorrow)', '(date BETWEEN +1d AND +2d)', '(date DURING this_month)', '(date DURING next_month)',
+	'(date <= 2026-02-01)', '(date < 2026-02-01)', '(date = ''2026-03-01'')', '(date >= +1m)', '(date > today, date < +2d)', '(date > +2d, date < today)', '(date DURING last_month)', '(date >= +300000d)']) narrow;
+SELECT count(*) = 2 AS same FROM (SELECT segment.preview_count(c, '2026-01-15 05:00Z') FROM unnest(ARRAY['points_expiring(date DURING next_month) = 110_000_000', 'NOT points_expiring(date DURING next_month) = 110_000_001']::segment.condition[]) c) p(n) WHERE n = 1;
+\pset tuples_only off
+\pset format aligned
+DROP EXTENSION segment CASCADE;
+DROP SCHEMA shop CASCADE;
+CREATE EXTENSION segment;

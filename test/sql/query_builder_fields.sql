@@ -27,6 +27,15 @@ SELECT p ->> 'name', p ->> 'label', p ->> 'type', p ->> 'inputType', p -> 'value
 -- tiers of the default ladder, once there are any, in the order of their rank
 INSERT INTO segment.tiers (code, name, min_value, max_value) VALUES ('gold', 'Vàng', 1000, NULL), ('silver', 'Bạc', 100, 999);
 SELECT f ->> 'label', f -> 'values' FROM jsonb_array_elements(segment.query_builder_fields('vi')) f WHERE f ->> 'name' = 'tier';
+-- other ladders too, once they have tiers and something feeds what they stand on; a code that cannot be spelled is left out
+INSERT INTO segment.ladders (code, name, figure, active) VALUES ('visits', 'Lượt mua', 'number_of_orders', true), ('empty', 'Chưa có hạng', 'amount_spent', true), ('off', 'Tạm ngừng', 'amount_spent', false),
+	('back', 'Trả hàng', 'number_of_returns', true), ('it''s', 'Khác', 'amount_spent', true);
+INSERT INTO segment.tiers (ladder, code, name, min_value, max_value) VALUES ('visits', 'regular', 'Quen', 5, NULL), ('visits', 'new', 'Mới', 1, 4), ('off', 'x', 'X', 0, NULL), ('back', 'x', 'X', 0, NULL), ('it''s', 'x', 'X', 0, NULL);
+SELECT f ->> 'name', f ->> 'label', f -> 'values' FROM jsonb_array_elements(segment.query_builder_fields()) f WHERE f ->> 'type' = 'tier';
+BEGIN;
+UPDATE segment.ladders SET is_default = false;
+SELECT f ->> 'name', f ->> 'label' FROM jsonb_array_elements(segment.query_builder_fields('vi')) f WHERE f ->> 'type' = 'tier';
+ROLLBACK;
 -- in Vietnamese
 SELECT f ->> 'name', f ->> 'label' FROM jsonb_array_elements(segment.query_builder_fields(language => 'vi')) f;
 SELECT f -> 'values', f -> 'operators' FROM jsonb_array_elements(segment.query_builder_fields('vi')) f WHERE f ->> 'name' = 'sex';
@@ -47,8 +56,8 @@ WITH fields AS (
 			WHEN field ->> 'type' = 'boolean' THEN 'true'
 			ELSE CASE WHEN o ->> 'name' ~ 'n$|Any|All|etween' AND o ->> 'name' !~ 'ontain$' THEN jsonb_build_array(v, w) ELSE v END END) AS rule
 	FROM fields CROSS JOIN LATERAL jsonb_array_elements(field -> 'operators') o
-		CROSS JOIN LATERAL (SELECT CASE field ->> 'type' WHEN 'number' THEN '1'::jsonb WHEN 'date' THEN '"-30d"' ELSE coalesce(field #> '{values,0,name}', '"a"') END,
-			CASE field ->> 'type' WHEN 'number' THEN '2'::jsonb WHEN 'date' THEN '"today"' ELSE coalesce(field #> '{values,1,name}', '"b"') END) AS x(v, w)
+		CROSS JOIN LATERAL (SELECT CASE field ->> 'type' WHEN 'number' THEN '1'::jsonb WHEN 'date' THEN '"-30d"' WHEN 'anniversary' THEN '"-30d"' ELSE coalesce(field #> '{values,0,name}', '"a"') END,
+			CASE field ->> 'type' WHEN 'number' THEN '2'::jsonb WHEN 'date' THEN '"today"' WHEN 'anniversary' THEN '"today"' ELSE coalesce(field #> '{values,1,name}', '"b"') END) AS x(v, w)
 ), trees AS (
 	SELECT jsonb_build_object('combinator', 'and', 'rules', jsonb_build_array(CASE WHEN event IS NULL THEN rule
 			ELSE jsonb_build_object('field', event, 'operator', '=', 'match', '{"mode": "some"}'::jsonb, 'value',

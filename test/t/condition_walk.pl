@@ -3,7 +3,7 @@
 # of each customer, as segment._judge() gives it, is the same at the beginning of
 # every day and at some instants between.
 #
-#   CONDITIONS=number   how many in all (default 72, a minute or two)
+#   CONDITIONS=number   how many in all (default 48, a minute or two)
 #   SEED=number         other shops and conditions (default: the same every time)
 #   SHOP=number         only this shop
 #   SESSIONS=number     how many walk at the same time (default 2)
@@ -28,7 +28,7 @@ use Time::HiRes qw(time);
 use lib "$FindBin::RealBin/../random";
 use RandomConditions;
 
-my $conditions = $ENV{CONDITIONS} // 72;
+my $conditions = $ENV{CONDITIONS} // 48;
 my $seed = $ENV{SEED} // 20260530;
 my $sessions = $ENV{SESSIONS} // 2;
 my $days = $ENV{DAYS} // 400;
@@ -146,6 +146,8 @@ sub open_shop
 	  or die "shop $shop does not open: $err";
 	ask($name, walker());
 	my ($pools, $instants) = map { $json->decode($_) } map { Encode::decode('UTF-8', $_) } split /\n/, ask($name, "SET timezone = 'UTC'; SELECT truth.pools(); SELECT truth.instants();");
+	srand($shop{seed});
+	ask($name, groups(RandomConditions->new(shape => $shop{shape}, zone => $shop{zone}, pools => $pools)));
 	my @workers;
 	for my $session (1 .. $sessions)
 	{
@@ -185,13 +187,36 @@ sub ask
 	return $out;
 }
 
-# Conditions that time can move, mostly.
+# Groups that conditions may name; the last one names others.
+sub groups
+{
+	my ($random) = @_;
+	my $sql = "SET client_min_messages = warning;\n";
+	for my $n (1 .. 4)
+	{
+		my $text = moving($random, $n == 4 ? 1 : RandomConditions::pick(0, 1));
+		$text = "groups CONTAINS ANY ('g1', 'g2') AND ($text)" if $n == 4;
+		$sql .= "INSERT INTO segment.groups (code, name, condition) VALUES ('g$n', 'Group $n', " . string($text) . ");\n";
+	}
+	return $sql;
+}
+
+# A condition, now and then over groups.
 sub condition
 {
 	my ($random) = @_;
+	return moving($random) if RandomConditions::chance(0.9);
+	my $groups = RandomConditions::pick("groups CONTAINS 'g1'", "groups NOT CONTAINS 'g2'", "groups CONTAINS ALL ('g3', 'g1')", "groups = 'g4'", 'groups IS NULL');
+	return RandomConditions::chance(0.4) ? $groups : join(RandomConditions::pick(' AND ', ' OR '), $groups, '(' . moving($random) . ')');
+}
+
+# One that time can move, mostly.
+sub moving
+{
+	my ($random, $depth) = @_;
 	for (1 .. 50)
 	{
-		my $text = $random->text($random->condition);
+		my $text = $random->text($random->condition($depth));
 		return $text if $text =~ /today|yesterday|tomorrow|[+-]\d+[dwmy]\b|DURING|anniversary|\bage\b|days_since|monthly|points\b/ || RandomConditions::chance(0.02);
 	}
 	return 'anniversary(birth_date) = today';

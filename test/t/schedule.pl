@@ -73,8 +73,21 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE ba
 my $log = slurp_file($node->logfile);
 unlike($log, qr/(?:ERROR|PANIC|terminated by signal).*/, 'none of them met an error') or diag($log);
 
+# Groups that announce who comes and goes.
+$node->safe_psql('one', q{INSERT INTO segment.groups (name, condition, notify) VALUES ('Rich "ones"', 'amount_spent >= 500000', true)});
+my $heard = $node->safe_psql('one', q{LISTEN segment_groups; BEGIN; INSERT INTO shop.orders VALUES (3, 3, 600000, now()); ROLLBACK;
+	INSERT INTO shop.orders VALUES (4, 2, 600000, now()); DELETE FROM shop.orders WHERE id = 4; SELECT 1});
+my @heard = $heard =~ /"segment_groups" with payload "(.*?)" received/g;
+is("@heard", '{"action": "enter", "group": "rich_ones", "customer": "2"} {"action": "leave", "group": "rich_ones", "customer": "2"}', 'entries and exits are announced, those of committed transactions');
+
 $node->psql('postgres', q{ALTER SYSTEM SET segment.tick_databases = '"a'}, stderr => \my $error);
 like($error, qr/invalid value for parameter "segment.tick_databases"/, 'a list that is none is refused');
+$node->append_conf('postgresql.conf', 'max_prepared_transactions = 5');
+$node->restart;
+$node->psql('one', q{INSERT INTO segment.groups (name, condition, notify) VALUES ('More', 'amount_spent >= 600000', true)}, stderr => \$error);
+like($error, qr/group "more" cannot notify where prepared transactions are enabled/, 'no announcements beside prepared transactions');
+$node->safe_psql('one', q{BEGIN; INSERT INTO shop.orders VALUES (5, 2, 600000, now()); PREPARE TRANSACTION 'sale'; COMMIT PREPARED 'sale'});
+is($node->safe_psql('one', q{SELECT count(*) FROM segment.members WHERE group_code = 'rich_ones'}), '1', 'a sale of a customer who enters such a group can be prepared');
 $node->stop;
 
 # ---------------------------------------------------------------------------
