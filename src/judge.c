@@ -136,10 +136,10 @@ classify(Judging *judging, Judgement *item, const Facts *facts, FigureValue *fig
 
 /* Judge customers, sorted by key, at an instant. */
 static void
-judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, int touched,
+judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, Concerned *concerned,
 		 FigureReader *reader, TimestampTz at, Snapshot snapshot, const Reason *reason)
 {
-	Concerned  *concerned = segment_concerned(judging->rules, touched);
+	bool		all = concerned == segment_concerned(judging->rules, TOUCHES_ALL);
 	Shop		shop = segment_rules_shop(judging->rules, at);
 	FigureValue **vectors = read_vectors(judging, items, facts, n,
 										 !concerned->reads ? NULL : reader != NULL ? reader : &concerned->reader,
@@ -150,7 +150,7 @@ judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, int to
 		Reason		its = {.at = at, .cause = items[i]->cause, .source = items[i]->source, .source_key = items[i]->source_key};
 
 		CHECK_FOR_INTERRUPTS();
-		classify(judging, items[i], facts[i], vectors[i], &shop, concerned, touched == TOUCHES_ALL,
+		classify(judging, items[i], facts[i], vectors[i], &shop, concerned, all,
 				 reason ? reason : &its);
 	}
 }
@@ -199,7 +199,7 @@ static void
 replay(Judging *judging, Judgements *judgements)
 {
 	Rules	   *rules = judging->rules;
-	bool		reads = segment_concerned(rules, TOUCHES_ALL)->reads;
+	Concerned  *all = segment_concerned(rules, TOUCHES_ALL);
 	Judgement **overdue = palloc(sizeof(Judgement *) * Max(judgements->n, 1));
 	Facts	   *facts = palloc(sizeof(Facts) * Max(judgements->n, 1));
 	Judgement **items = palloc(sizeof(Judgement *) * Max(judgements->n, 1));
@@ -236,7 +236,7 @@ replay(Judging *judging, Judgements *judgements)
 			items[n++] = overdue[i];
 		}
 		reason.at = next;
-		judge_at(judging, items, its, n, TOUCHES_ALL, reads ? segment_replay_reader(rules) : NULL, next,
+		judge_at(judging, items, its, n, all, all->reads ? segment_replay_reader(rules) : NULL, next,
 				 judging->past != InvalidSnapshot ? judging->past : judging->snapshot, &reason);
 		for (int i = 0; i < n; i++)
 		{
@@ -249,7 +249,7 @@ replay(Judging *judging, Judgements *judgements)
 
 /* Judge everyone given, sorted by key, at the instant that stands for now. */
 static void
-judge_now(Judging *judging, Judgements *judgements, int touched)
+judge_now(Judging *judging, Judgements *judgements, Concerned *concerned)
 {
 	Judgement **items = palloc(sizeof(Judgement *) * Max(judgements->n, 1));
 	const Facts **facts = palloc(sizeof(Facts *) * Max(judgements->n, 1));
@@ -259,7 +259,7 @@ judge_now(Judging *judging, Judgements *judgements, int touched)
 		items[i] = &judgements->items[i];
 		facts[i] = &judgements->items[i].after;
 	}
-	judge_at(judging, items, facts, judgements->n, touched, NULL, judging->now, judging->snapshot, NULL);
+	judge_at(judging, items, facts, judgements->n, concerned, NULL, judging->now, judging->snapshot, NULL);
 }
 
 /* Whether nothing that a ladder looks at has moved past a threshold. */
@@ -345,7 +345,7 @@ segment_judge(SourceSet *set, Judgements *judgements)
 		replay(&judging, judgements);
 		UnregisterSnapshot(judging.past);
 	}
-	judge_now(&judging, judgements, touched);
+	judge_now(&judging, judgements, segment_concerned(judging.rules, touched));
 	moved = segment_moves_end(&moves, judgements);
 	return moved;
 }
@@ -390,17 +390,9 @@ read_before(HeapTuple row, TupleDesc desc, Judgement *item)
 	item->before.items_returned = DatumGetNumericCopy(values[5]);
 }
 
-/*
- * Judge everyone (or those for whom the SQL condition filter over segment.facts
- * "f" holds) by the rules as they are; returns how many moved and adds their
- * keys to moved, where given.  With with_before, rows "facts_before" tell the
- * figures of customers whose facts have just changed.  The caller holds SHARE
- * ROW EXCLUSIVE on segment.facts, or the rows of those customers, and is inside
- * SPI.
- */
-uint64
-segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause cause,
-				  const char *source, const char *source_key, Tuplestorestate *moved, TupleDesc moved_desc)
+static uint64
+judge_where(SourceSet *set, const int *group, const char *filter, bool with_before, Cause cause,
+			const char *source, const char *source_key, Tuplestorestate *moved, TupleDesc moved_desc)
 {
 	Judging		judging = {.set = set};
 	MemoryContext batch_context;
@@ -411,10 +403,12 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 	uint64		total = 0;
 	uint64		judged = 0;
 	TimestampTz told = GetCurrentTimestamp();
+	Concerned  *concerned;
 
 	judging.rules = segment_rules(set, InvalidSnapshot);
 	if (!judging.rules->ruleset.valid)
 		return 0;
+	concerned = group ? segment_concerned_by(judging.rules, *group) : segment_concerned(judging.rules, TOUCHES_ALL);
 	judging.now = segment_judging_instant(InvalidSnapshot);
 	sql = psprintf("SELECT * FROM (SELECT " FACTS_COLUMNS("f") ", s.held, s.since, %s"
 				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id%s"
@@ -479,13 +473,13 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 		segment_moves_begin(&moves, set);
 		judging.moves = &moves;
 		replay(&judging, &batch);
-		judge_now(&judging, &batch, TOUCHES_ALL);
+		judge_now(&judging, &batch, concerned);
 		bump_versions(set, &batch);
 		for (int i = 0; moved != NULL && i < batch.n; i++)
 		{
 			bool		isnull = false;
 
-			if (batch.items[i].moved)
+			if (batch.items[i].shows)
 				tuplestore_putvalues(moved, moved_desc, &batch.items[i].after.customer, &isnull);
 		}
 		total += segment_moves_end(&moves, &batch);
@@ -495,6 +489,32 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 	SPI_cursor_close(portal);
 	segment_resume(&caller);
 	return total;
+}
+
+/*
+ * Judge everyone (or those for whom the SQL condition filter over segment.facts
+ * "f" and segment.standings "s" holds) by the rules as they are; returns how
+ * many moved and adds their keys to moved, where given.  With with_before, rows
+ * "facts_before" tell the figures of customers whose facts have just changed.
+ * The caller holds SHARE ROW EXCLUSIVE on segment.facts, or the rows of those
+ * customers, and is inside SPI.
+ */
+uint64
+segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause cause,
+				  const char *source, const char *source_key, Tuplestorestate *moved, TupleDesc moved_desc)
+{
+	return judge_where(set, NULL, filter, with_before, cause, source, source_key, moved, moved_desc);
+}
+
+/*
+ * The same where nothing but the group, or what is pending, with that id has
+ * changed: the others keep what they are, but for those that may name it.  With
+ * 0 nobody is judged but who is overdue, and what is unknown is held no longer.
+ */
+uint64
+segment_judge_group(SourceSet *set, int group, const char *filter, const char *source_key)
+{
+	return judge_where(set, &group, filter, false, CAUSE_RULE, source_key ? "rule_changes" : NULL, source_key, NULL, NULL);
 }
 
 /*
