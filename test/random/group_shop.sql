@@ -77,7 +77,7 @@ DECLARE
 	surplus text;
 	query text;
 BEGIN
-	DROP TABLE IF EXISTS pg_temp.m;
+	DROP TABLE IF EXISTS m;
 	CREATE TEMP TABLE m AS SELECT v.group_code, v.customer_id, v.since, v.stale FROM segment.members v;
 	FOR g IN SELECT * FROM segment.groups x WHERE x.active AND x.kind = 'automatic' ORDER BY x.id LOOP
 		BEGIN
