@@ -42,6 +42,7 @@ OBJS = \
 	src/ddl.o \
 	src/rule.o \
 	src/group.o \
+	src/activate.o \
 	src/ladder.o \
 	src/tick.o \
 	src/worker.o \
@@ -70,6 +71,7 @@ REGRESS = \
 	not_read \
 	ladders \
 	groups \
+	activate \
 	lines \
 	custom \
 	points_offers_tags \
@@ -116,7 +118,8 @@ ISOLATION = \
 	detach_concurrently \
 	two_admins \
 	two_group_admins \
-	order_tier_edit
+	order_tier_edit \
+	activate_race
 
 # Tests that need at least this major version; an older server leaves them out
 # and `make test` counts them as skipped.

@@ -1039,6 +1039,33 @@ CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.groups
 CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.groups
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
 
+-- Not dumped: what was pending is begun anew.
+CREATE TABLE segment.pending_groups (
+	group_id integer PRIMARY KEY,
+	marker integer NOT NULL UNIQUE DEFAULT -pg_catalog.nextval('segment.rule_id')::integer,
+	condition segment.condition NOT NULL,
+	done_up_to text,
+	started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	started_by text NOT NULL
+);
+REVOKE ALL ON segment.pending_groups FROM PUBLIC;
+COMMENT ON TABLE segment.pending_groups IS 'conditions that segment.activate() is about to put into force: segment.status() tells (internal)';
+COMMENT ON COLUMN segment.pending_groups.group_id IS 'of the group whose condition it is to be';
+COMMENT ON COLUMN segment.pending_groups.marker IS 'what customers hold in segment.standings whom it will move; below 0, so that it is no group and no tier';
+COMMENT ON COLUMN segment.pending_groups.done_up_to IS 'customers up to this key have been judged by it';
+
+CREATE PROCEDURE segment.activate(group_code text, condition segment.condition DEFAULT NULL, batch_size integer DEFAULT 1000)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'segment_activate';
+REVOKE ALL ON PROCEDURE segment.activate(text, segment.condition, integer) FROM PUBLIC;
+COMMENT ON PROCEDURE segment.activate(text, segment.condition, integer) IS 'put an inactive group, or a new condition of a group, into force without keeping sales out while everyone is judged; interrupted, it is called again';
+
+CREATE PROCEDURE segment.cancel_activation(group_code text)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'segment_cancel_activation';
+REVOKE ALL ON PROCEDURE segment.cancel_activation(text) FROM PUBLIC;
+COMMENT ON PROCEDURE segment.cancel_activation(text) IS 'give up what segment.activate() has begun: the group stays what it is';
+
 CREATE FUNCTION segment._group_faults(OUT code text, OUT fault text) RETURNS SETOF record
 LANGUAGE c STABLE
 AS 'MODULE_PATHNAME', 'segment_group_faults';
@@ -1880,6 +1907,7 @@ AS $function$
 BEGIN
 	PERFORM segment._drop_customer_views();
 	DROP TABLE segment.facts, segment.standings, segment.changes;
+	DELETE FROM segment.pending_groups;
 	DELETE FROM segment.epoch;
 	DELETE FROM segment.settings s WHERE s.name = 'objects_version';
 END
@@ -2251,6 +2279,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	orphans bigint;
+	pending text;
 BEGIN
 	item := 'state';
 	IF to_regclass('segment.facts') IS NULL THEN
@@ -2318,6 +2347,18 @@ BEGIN
 	LOOP
 		RETURN NEXT;
 	END LOOP;
+
+	IF has_table_privilege('segment.pending_groups', 'SELECT') THEN
+		FOR item, source, state, pending, detail, hint IN
+			SELECT 'activation', NULL::regclass, 'pending', p.done_up_to,
+				   format('Group "%s" is to have the condition %s; begun at %s by %s.', g.code, p.condition, p.started_at, p.started_by),
+				   format('CALL segment.activate(%1$L) goes on, CALL segment.cancel_activation(%1$L) gives it up. Until it has ended the group is what it was.', g.code)
+			FROM segment.pending_groups p JOIN segment.groups g ON g.id = p.group_id ORDER BY g.code
+		LOOP
+			EXECUTE 'SELECT count(*) FROM segment.facts f' || CASE WHEN pending IS NULL THEN '' ELSE format(' WHERE f.customer_id > %L', pending) END INTO rows;
+			RETURN NEXT;
+		END LOOP;
+	END IF;
 
 	EXECUTE 'SELECT count(*) FROM segment.facts f WHERE NOT f.is_customer AND (f.number_of_orders <> 0 OR f.number_of_returns <> 0)' INTO orphans;
 	IF orphans > 0 THEN

@@ -2041,11 +2041,11 @@ check_not_needed(SourceSet *set, Source *source)
 	}
 }
 
-/* Refuse where a group that bound before does not bind without the source. */
+/* Refuse where a group, or what is pending for one, bound before and does not bind without the source. */
 static void
 check_groups_bind(SourceSet *set, const Bound *before, const char *source)
 {
-	Bound	   *now = segment_bind_groups(set, NULL, NULL);
+	Bound	   *now = segment_bind_rules(set);
 
 	for (int i = 0; i < now->ngroups; i++)
 	{
@@ -2059,8 +2059,10 @@ check_groups_bind(SourceSet *set, const Bound *before, const char *source)
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot detach %s: group \"%s\" needs it", source, group->code),
 					 errdetail_internal("%s", group->fault),
-					 errhint("UPDATE segment.groups SET active = false WHERE code = %s; detach, attach again, and switch it on.",
-							 quote_literal_cstr(group->code))));
+					 group->instead_of != 0
+					 ? errhint("CALL segment.cancel_activation(%s), and begin it again afterwards.", quote_literal_cstr(group->code))
+					 : errhint("UPDATE segment.groups SET active = false WHERE code = %s; detach, attach again, and switch it on.",
+							   quote_literal_cstr(group->code))));
 		}
 	}
 }
@@ -2101,7 +2103,7 @@ segment_detach(PG_FUNCTION_ARGS)
 	check_not_needed(set, source);
 
 	segment_wake_everyone(set);
-	bound = source->role == ROLE_CUSTOMERS ? NULL : segment_bind_groups(set, NULL, NULL);
+	bound = source->role == ROLE_CUSTOMERS ? NULL : segment_bind_rules(set);
 	gone = *source;
 	gone.name = pstrdup(gone.name);
 	nwatched = source->nlinks;

@@ -776,25 +776,22 @@ spellings_of_region(Binder *binder, const char *name)
 	return spellings;
 }
 
-/* All groups of the shop, as they are now. */
-static void
-read_groups(Binder *binder)
+/* Rows of groups, as a query gives them. */
+static GroupRow *
+read_rows(Binder *binder, int *nrows, const char *sql)
 {
 	SPITupleTable *table;
+	GroupRow   *rows;
 	Identity	caller;
-	uint64		n;
 
-	if (binder->groups != NULL)
-		return;
 	segment_become(binder->set->owner, &caller);
-	n = segment_execute_latest("SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.notify, g.condition"
-							   " FROM segment.groups g ORDER BY g.code");
+	*nrows = (int) segment_execute_latest(sql);
 	segment_resume(&caller);
 	table = SPI_tuptable;
-	binder->groups = palloc0(sizeof(GroupRow) * Max(n, 1));
-	for (uint64 i = 0; i < n; i++)
+	rows = palloc0(sizeof(GroupRow) * Max(*nrows, 1));
+	for (int i = 0; i < *nrows; i++)
 	{
-		GroupRow   *row = &binder->groups[binder->ngroups++];
+		GroupRow   *row = &rows[i];
 		bool		isnull;
 		Datum		condition;
 
@@ -806,8 +803,30 @@ read_groups(Binder *binder)
 		condition = SPI_getbinval(table->vals[i], table->tupdesc, 6, &isnull);
 		if (!isnull)
 			row->condition = (Condition *) PG_DETOAST_DATUM_COPY(condition);
+		row->group.instead_of = DatumGetInt32(SPI_getbinval(table->vals[i], table->tupdesc, 7, &isnull));
 	}
 	SPI_freetuptable(table);
+	return rows;
+}
+
+/* All groups of the shop, as they are now. */
+static void
+read_groups(Binder *binder)
+{
+	if (binder->groups == NULL)
+		binder->groups = read_rows(binder, &binder->ngroups,
+								   "SELECT g.id, g.code, g.kind OPERATOR(pg_catalog.=) 'fixed', g.active, g.notify, g.condition, 0"
+								   " FROM segment.groups g ORDER BY g.code");
+}
+
+/* Conditions that are to take the place of those of groups: see activate.c. */
+static GroupRow *
+read_pending(Binder *binder, int *npending)
+{
+	return read_rows(binder, npending,
+					 "SELECT p.marker, g.code, false, true, false, p.condition, g.id"
+					 " FROM segment.pending_groups p JOIN segment.groups g ON g.id OPERATOR(pg_catalog.=) p.group_id"
+					 " ORDER BY p.marker");
 }
 
 static GroupRow *
@@ -1649,6 +1668,13 @@ end_binding(Binder *binder)
 	i = 0;
 	foreach(cell, binder->done)
 		bound->groups[i++] = lfirst(cell);
+	for (int j = 0; j < bound->ngroups; j++)
+	{
+		BoundGroup *group = bound->groups[j];
+
+		while (group->instead_of != 0 && bound->groups[group->present]->id != group->instead_of)
+			group->present++;
+	}
 	return bound;
 }
 
@@ -1742,6 +1768,28 @@ segment_bind_groups(SourceSet *set, const char *code, const Condition *instead)
 	}
 	for (int i = 0; i < binder.ngroups; i++)
 		use_group(&binder, &binder.groups[i]);
+	return end_binding(&binder);
+}
+
+/*
+ * Bind all conditions that customers are judged by: those of all groups of the
+ * shop, and those that are to take the place of some.
+ */
+Bound *
+segment_bind_rules(SourceSet *set)
+{
+	Binder		binder;
+	GroupRow   *pending;
+	int			npending;
+
+	begin_binding(&binder, set);
+	read_groups(&binder);
+	binder.collects = true;
+	for (int i = 0; i < binder.ngroups; i++)
+		use_group(&binder, &binder.groups[i]);
+	pending = read_pending(&binder, &npending);
+	for (int i = 0; i < npending; i++)
+		use_group(&binder, &pending[i]);
 	return end_binding(&binder);
 }
 

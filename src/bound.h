@@ -108,11 +108,14 @@ typedef struct BoundGroup
 	bool		fixed;			/* filled by people */
 	BoundNode  *root;			/* its condition, NULL where it is fixed, inactive or does not bind */
 	const char *fault;			/* why it does not bind */
+	int			instead_of;		/* pending: id of the group whose condition this one is to replace; else 0 */
+	int			present;		/* pending: index of that group as it is now */
 } BoundGroup;
 
 /*
  * Conditions over one vector of figures: some that are asked, and those of
- * groups.  A group comes after the groups that its condition names.
+ * groups.  A group comes after the groups that its condition names, and what is
+ * pending after all of them: no condition can name it.
  */
 typedef struct Bound
 {
@@ -139,6 +142,7 @@ typedef struct Shop
 
 extern Bound *segment_bind(SourceSet *set, int nconditions, const Condition *const *conditions);
 extern Bound *segment_bind_groups(SourceSet *set, const char *code, const Condition *instead);
+extern Bound *segment_bind_rules(SourceSet *set);
 extern List *segment_named_groups(const Condition *condition);
 extern const Condition *segment_group_condition(SourceSet *set, const char *code, bool *active);
 extern void segment_bind_saved(SourceSet *set, const int *ids, int n);

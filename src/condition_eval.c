@@ -789,6 +789,7 @@ groups_of(const Bound *bound, FigureValue *figures)
  * Judge the groups in their order, by group, and fill the figure "groups" on the
  * way, so that what comes later sees what came before.  Of fixed groups, and of
  * those that are not wanted where wanted is given, the verdict is taken as it is.
+ * Of what is pending it says whether the group would be another one's verdict.
  */
 void
 segment_judge_groups(const Bound *bound, FigureValue *figures, const Shop *shop,
@@ -809,8 +810,12 @@ segment_judge_groups(const Bound *bound, FigureValue *figures, const Shop *shop,
 		if (!group->active)
 			verdicts[i] = false;
 		else if (!group->fixed && (wanted == NULL || wanted[i]))
+		{
 			verdicts[i] = group->root != NULL && segment_condition_holds(group->root, figures, shop);
-		if (verdicts[i] && groups != NULL)
+			if (group->instead_of != 0)
+				verdicts[i] ^= verdicts[group->present];
+		}
+		if (verdicts[i] && groups != NULL && group->instead_of == 0)
 			groups->elements[groups->nelements++] = group->code;
 	}
 }

@@ -27,6 +27,9 @@ PG_FUNCTION_INFO_V1(segment_group_faults);
 /* whether we ourselves are writing new codes into conditions */
 static bool renaming = false;
 
+/* the condition that we ourselves are putting into force, NULL for none */
+static Coming *coming_now = NULL;
+
 static char *
 value_of(uint64 row, int column)
 {
@@ -102,10 +105,11 @@ check_names(void)
  * Groups that conditions of others name.
  */
 
-/* a group's condition, as it is stored */
+/* a group's condition, as it is stored, or one that is pending */
 typedef struct Stored
 {
 	int			id;
+	bool		pending;
 	char	   *code;
 	const Condition *condition;
 } Stored;
@@ -117,8 +121,10 @@ stored_conditions(const char *but)
 	SPITupleTable *table;
 	uint64		n;
 
-	n = segment_execute(psprintf("SELECT g.id, g.code, g.condition FROM segment.groups g"
-								 " WHERE g.condition IS NOT NULL AND %s ORDER BY g.code", but));
+	n = segment_execute(psprintf("SELECT g.id, g.code, g.condition, false FROM segment.groups g"
+								 " WHERE g.condition IS NOT NULL AND %s UNION ALL"
+								 " SELECT g.id, g.code, p.condition, true FROM segment.pending_groups p"
+								 " JOIN segment.groups g ON g.id = p.group_id ORDER BY 2, 4", but));
 	table = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -128,6 +134,7 @@ stored_conditions(const char *but)
 		its->id = DatumGetInt32(SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull));
 		its->code = SPI_getvalue(table->vals[i], table->tupdesc, 2);
 		its->condition = (Condition *) PG_DETOAST_DATUM_COPY(SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull));
+		its->pending = DatumGetBool(SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
 		stored = lappend(stored, its);
 	}
 	SPI_freetuptable(table);
@@ -200,7 +207,9 @@ rename_in_conditions(const char **from, const char **to, int n)
 			continue;
 		values[0] = CStringGetTextDatum(segment_condition_text(renamed));
 		values[1] = Int32GetDatum(its->id);
-		segment_execute_with("UPDATE segment.groups SET condition = $1::segment.condition WHERE id = $2",
+		segment_execute_with(its->pending
+							 ? "UPDATE segment.pending_groups SET condition = $1::segment.condition WHERE group_id = $2"
+							 : "UPDATE segment.groups SET condition = $1::segment.condition WHERE id = $2",
 							 2, types, values, NULL, false, NULL, NULL);
 	}
 }
@@ -240,6 +249,24 @@ follow_codes(SourceSet *set)
 /*
  * Saving.
  */
+
+/* What was pending for groups that the statement decides about is not any more. */
+static void
+drop_pending(TriggerData *trigger)
+{
+	const char *which = "NOT EXISTS (SELECT FROM segment.groups g WHERE g.id = p.group_id)";
+	uint64		n;
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		which = "EXISTS (SELECT FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE n.id = p.group_id"
+			" AND (n.condition::text, n.kind, n.active) IS DISTINCT FROM (o.condition::text, o.kind, o.active))";
+	n = segment_execute(psprintf("WITH dropped AS (DELETE FROM segment.pending_groups p WHERE %s RETURNING p.group_id)"
+								 " SELECT g.code FROM dropped d JOIN segment.groups g ON g.id = d.group_id ORDER BY g.code", which));
+	for (uint64 i = 0; i < n && coming_now == NULL; i++)
+		ereport(NOTICE,
+				(errmsg("the pending activation of group \"%s\" is dropped", value_of(i, 1)),
+				 errdetail("The group itself has been changed.")));
+}
 
 /* Conditions that are new, or are to be judged by from now on, must bind. */
 static void
@@ -285,6 +312,8 @@ segment_groups_saved(SourceSet *set, TriggerData *trigger)
 	if (renaming)
 		return false;			/* the conditions say what they said before */
 	segment_become(set->owner, &caller);
+	if (!inserted)
+		drop_pending(trigger);
 	if (inserted || updated)
 	{
 		check_kinds();
@@ -304,6 +333,38 @@ segment_groups_saved(SourceSet *set, TriggerData *trigger)
 	if (inserted || updated)
 		check_conditions(set, inserted);
 	return result;
+}
+
+/* What of the statement everyone has been judged by, NULL for nothing. */
+Coming *
+segment_group_coming(void)
+{
+	return coming_now;
+}
+
+/*
+ * Put a pending condition into force.  It is saved as if somebody had changed
+ * the group, but only those whom it moves are judged.  The caller is the owner of
+ * our tables.
+ */
+void
+segment_group_activate(Coming *coming)
+{
+	Oid			type = INT4OID;
+	Datum		value = Int32GetDatum(coming->marker);
+
+	coming_now = coming;
+	PG_TRY();
+	{
+		segment_execute_with("UPDATE segment.groups g SET condition = p.condition, active = true"
+							 " FROM segment.pending_groups p WHERE p.group_id = g.id AND p.marker = $1",
+							 1, &type, &value, NULL, false, NULL, NULL);
+	}
+	PG_FINALLY();
+	{
+		coming_now = NULL;
+	}
+	PG_END_TRY();
 }
 
 /*

@@ -134,12 +134,28 @@ classify(Judging *judging, Judgement *item, const Facts *facts, FigureValue *fig
 		item->due = Min(item->due, verdict.due);
 }
 
-/* Judge customers, sorted by key, at an instant. */
+/* A standing whose arrays are to outlive the context that they are in. */
 static void
-judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, int touched,
+keep_standing(Standing *standing)
+{
+	Size		n = Max(standing->n, 1);
+
+	standing->held = memcpy(palloc(sizeof(int) * n), standing->held, sizeof(int) * standing->n);
+	standing->since = memcpy(palloc(sizeof(TimestampTz) * n), standing->since, sizeof(TimestampTz) * standing->n);
+}
+
+/*
+ * Judge customers, sorted by key, at an instant.  Of all that this takes only
+ * new standings are left in the current context.
+ */
+static void
+judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, Concerned *concerned,
 		 FigureReader *reader, TimestampTz at, Snapshot snapshot, const Reason *reason)
 {
-	Concerned  *concerned = segment_concerned(judging->rules, touched);
+	bool		all = concerned == segment_concerned(judging->rules, TOUCHES_ALL);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "segment figures of a batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext each = AllocSetContextCreate(scratch, "segment customer", ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(scratch);
 	Shop		shop = segment_rules_shop(judging->rules, at);
 	FigureValue **vectors = read_vectors(judging, items, facts, n,
 										 !concerned->reads ? NULL : reader != NULL ? reader : &concerned->reader,
@@ -147,12 +163,20 @@ judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, int to
 
 	for (int i = 0; i < n; i++)
 	{
-		Reason		its = {.at = at, .cause = items[i]->cause, .source = items[i]->source, .source_key = items[i]->source_key};
+		Judgement  *item = items[i];
+		Reason		its = {.at = at, .cause = item->cause, .source = item->source, .source_key = item->source_key};
+		const int  *held = item->standing.held;
 
 		CHECK_FOR_INTERRUPTS();
-		classify(judging, items[i], facts[i], vectors[i], &shop, concerned, touched == TOUCHES_ALL,
-				 reason ? reason : &its);
+		MemoryContextSwitchTo(each);
+		classify(judging, item, facts[i], vectors[i], &shop, concerned, all, reason ? reason : &its);
+		MemoryContextSwitchTo(before);
+		if (item->standing.held != held)
+			keep_standing(&item->standing);
+		MemoryContextReset(each);
 	}
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(scratch);
 }
 
 /* Facts as a snapshot shows them; of whom it shows none they stay as they are. */
@@ -199,7 +223,7 @@ static void
 replay(Judging *judging, Judgements *judgements)
 {
 	Rules	   *rules = judging->rules;
-	bool		reads = segment_concerned(rules, TOUCHES_ALL)->reads;
+	Concerned  *all = segment_concerned(rules, TOUCHES_ALL);
 	Judgement **overdue = palloc(sizeof(Judgement *) * Max(judgements->n, 1));
 	Facts	   *facts = palloc(sizeof(Facts) * Max(judgements->n, 1));
 	Judgement **items = palloc(sizeof(Judgement *) * Max(judgements->n, 1));
@@ -236,7 +260,7 @@ replay(Judging *judging, Judgements *judgements)
 			items[n++] = overdue[i];
 		}
 		reason.at = next;
-		judge_at(judging, items, its, n, TOUCHES_ALL, reads ? segment_replay_reader(rules) : NULL, next,
+		judge_at(judging, items, its, n, all, all->reads ? segment_replay_reader(rules) : NULL, next,
 				 judging->past != InvalidSnapshot ? judging->past : judging->snapshot, &reason);
 		for (int i = 0; i < n; i++)
 		{
@@ -249,7 +273,7 @@ replay(Judging *judging, Judgements *judgements)
 
 /* Judge everyone given, sorted by key, at the instant that stands for now. */
 static void
-judge_now(Judging *judging, Judgements *judgements, int touched)
+judge_now(Judging *judging, Judgements *judgements, Concerned *concerned)
 {
 	Judgement **items = palloc(sizeof(Judgement *) * Max(judgements->n, 1));
 	const Facts **facts = palloc(sizeof(Facts *) * Max(judgements->n, 1));
@@ -259,7 +283,7 @@ judge_now(Judging *judging, Judgements *judgements, int touched)
 		items[i] = &judgements->items[i];
 		facts[i] = &judgements->items[i].after;
 	}
-	judge_at(judging, items, facts, judgements->n, touched, NULL, judging->now, judging->snapshot, NULL);
+	judge_at(judging, items, facts, judgements->n, concerned, NULL, judging->now, judging->snapshot, NULL);
 }
 
 /* Whether nothing that a ladder looks at has moved past a threshold. */
@@ -291,6 +315,28 @@ segment_past_snapshot(void)
 	return snapshot;
 }
 
+/* Judge customers whose facts are written, sorted by key, and write what comes of it. */
+static uint64
+judge_batch(Judging *judging, Judgements *batch, Concerned *concerned)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "segment judge", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+	Moves		moves = {0};
+	uint64		moved;
+
+	segment_read_standings(judging->set, batch, InvalidSnapshot);
+	segment_moves_begin(&moves, judging->set);
+	judging->moves = &moves;
+	if (judging->past != InvalidSnapshot)
+		replay(judging, batch);
+	judge_now(judging, batch, concerned);
+	moved = segment_moves_end(&moves, batch);
+	judging->moves = NULL;
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(context);
+	return moved;
+}
+
 /*
  * Judge the customers whose facts this transaction has just written; returns
  * how many moved.  Those whom the rows in question cannot have moved are passed
@@ -300,12 +346,11 @@ uint64
 segment_judge(SourceSet *set, Judgements *judgements)
 {
 	Judging		judging = {.set = set};
-	Moves		moves = {0};
 	const Ruleset *ruleset;
 	int			touched = judgements->touched;
 	int			n = 0;
 	bool		overdue = false;
-	uint64		moved;
+	uint64		moved = 0;
 
 	if (judgements->n == 0)
 		return 0;
@@ -334,19 +379,16 @@ segment_judge(SourceSet *set, Judgements *judgements)
 		judgements->items[n++] = *item;
 	}
 	judgements->n = n;
-	if (n == 0)
-		return 0;
-	segment_read_standings(set, judgements, InvalidSnapshot);
-	segment_moves_begin(&moves, set);
-	judging.moves = &moves;
 	if (overdue)
-	{
 		judging.past = segment_past_snapshot();
-		replay(&judging, judgements);
-		UnregisterSnapshot(judging.past);
+	for (int i = 0; i < n; i += JUDGE_BATCH)
+	{
+		Judgements	batch = {.n = Min(n - i, JUDGE_BATCH), .items = judgements->items + i};
+
+		moved += judge_batch(&judging, &batch, segment_concerned(judging.rules, touched));
 	}
-	judge_now(&judging, judgements, touched);
-	moved = segment_moves_end(&moves, judgements);
+	if (overdue)
+		UnregisterSnapshot(judging.past);
 	return moved;
 }
 
@@ -390,17 +432,9 @@ read_before(HeapTuple row, TupleDesc desc, Judgement *item)
 	item->before.items_returned = DatumGetNumericCopy(values[5]);
 }
 
-/*
- * Judge everyone (or those for whom the SQL condition filter over segment.facts
- * "f" holds) by the rules as they are; returns how many moved and adds their
- * keys to moved, where given.  With with_before, rows "facts_before" tell the
- * figures of customers whose facts have just changed.  The caller holds SHARE
- * ROW EXCLUSIVE on segment.facts, or the rows of those customers, and is inside
- * SPI.
- */
-uint64
-segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause cause,
-				  const char *source, const char *source_key, Tuplestorestate *moved, TupleDesc moved_desc)
+static uint64
+judge_where(SourceSet *set, const int *group, const char *filter, bool with_before, Cause cause,
+			const char *source, const char *source_key, Tuplestorestate *moved, TupleDesc moved_desc)
 {
 	Judging		judging = {.set = set};
 	MemoryContext batch_context;
@@ -411,10 +445,12 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 	uint64		total = 0;
 	uint64		judged = 0;
 	TimestampTz told = GetCurrentTimestamp();
+	Concerned  *concerned;
 
 	judging.rules = segment_rules(set, InvalidSnapshot);
 	if (!judging.rules->ruleset.valid)
 		return 0;
+	concerned = group ? segment_concerned_by(judging.rules, *group) : segment_concerned(judging.rules, TOUCHES_ALL);
 	judging.now = segment_judging_instant(InvalidSnapshot);
 	sql = psprintf("SELECT * FROM (SELECT " FACTS_COLUMNS("f") ", s.held, s.since, %s"
 				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id%s"
@@ -479,13 +515,13 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 		segment_moves_begin(&moves, set);
 		judging.moves = &moves;
 		replay(&judging, &batch);
-		judge_now(&judging, &batch, TOUCHES_ALL);
+		judge_now(&judging, &batch, concerned);
 		bump_versions(set, &batch);
 		for (int i = 0; moved != NULL && i < batch.n; i++)
 		{
 			bool		isnull = false;
 
-			if (batch.items[i].moved)
+			if (batch.items[i].shows)
 				tuplestore_putvalues(moved, moved_desc, &batch.items[i].after.customer, &isnull);
 		}
 		total += segment_moves_end(&moves, &batch);
@@ -495,6 +531,32 @@ segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause ca
 	SPI_cursor_close(portal);
 	segment_resume(&caller);
 	return total;
+}
+
+/*
+ * Judge everyone (or those for whom the SQL condition filter over segment.facts
+ * "f" and segment.standings "s" holds) by the rules as they are; returns how
+ * many moved and adds their keys to moved, where given.  With with_before, rows
+ * "facts_before" tell the figures of customers whose facts have just changed.
+ * The caller holds SHARE ROW EXCLUSIVE on segment.facts, or the rows of those
+ * customers, and is inside SPI.
+ */
+uint64
+segment_judge_all(SourceSet *set, const char *filter, bool with_before, Cause cause,
+				  const char *source, const char *source_key, Tuplestorestate *moved, TupleDesc moved_desc)
+{
+	return judge_where(set, NULL, filter, with_before, cause, source, source_key, moved, moved_desc);
+}
+
+/*
+ * The same where nothing but the group, or what is pending, with that id has
+ * changed: the others keep what they are, but for those that may name it.  With
+ * 0 nobody is judged but who is overdue, and what is unknown is held no longer.
+ */
+uint64
+segment_judge_group(SourceSet *set, int group, const char *filter, const char *source_key)
+{
+	return judge_where(set, &group, filter, false, CAUSE_RULE, source_key ? "rule_changes" : NULL, source_key, NULL, NULL);
 }
 
 /*

@@ -175,7 +175,7 @@ ladders_changed(SourceSet *set, const char *source_key)
 {
 	if (!segment_is_restored())
 		check_rows(set);
-	(void) segment_rules_apply(set, source_key);
+	(void) segment_rules_apply(set, source_key, NULL);
 }
 
 /* Groups that a restore brings, or that nobody is judged by, need no judging. */
@@ -186,7 +186,7 @@ groups_changed(SourceSet *set, TriggerData *trigger, const char *source_key)
 
 	if (!segment_is_restored() && segment_groups_saved(set, trigger))
 	{
-		(void) segment_rules_apply(set, source_key);
+		(void) segment_rules_apply(set, source_key, segment_group_coming());
 		return;
 	}
 	segment_become(set->owner, &caller);
@@ -229,7 +229,7 @@ segment_spellings_changed(PG_FUNCTION_ARGS)
 {
 	require_trigger(fcinfo);
 	segment_connect(0);
-	(void) segment_rules_apply(segment_sources_acquire(), NULL);
+	(void) segment_rules_apply(segment_sources_acquire(), NULL, NULL);
 	segment_sources_release();
 	SPI_finish();
 	return PointerGetDatum(NULL);
@@ -402,7 +402,7 @@ segment_configure(PG_FUNCTION_ARGS)
 		save_setting("given_name", word);
 	}
 	if (rejudge)
-		(void) segment_rules_apply(set, NULL);
+		(void) segment_rules_apply(set, NULL, NULL);
 	segment_resume(&caller);
 	segment_sources_changed(set->attachments);
 	segment_sources_release();

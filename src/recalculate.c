@@ -771,8 +771,10 @@ segment_fill(SourceSet *set, Source *source)
 		" f.items_bought - c.items_bought, f.items_returned - c.items_returned"
 		" FROM segment.facts f JOIN computed c ON c.customer_id = f.customer_id", before);
 	segment_name_rows("facts_before", work.totals_desc, before);
-	segment_judge_all(set, "f.customer_id IN (SELECT c.customer_id FROM computed c)", true,
-					  CAUSE_ATTACH, source->name, NULL, NULL, NULL);
+	/* groups that bind from now on are asked about everyone */
+	segment_judge_all(set, segment_rules(set, InvalidSnapshot)->ruleset.groups->ngroups > 0 ? NULL
+					  : "f.customer_id IN (SELECT c.customer_id FROM computed c)",
+					  true, CAUSE_ATTACH, source->name, NULL, NULL, NULL);
 	forget_rows("facts_before", before);
 	tell_filled(&work, source);
 	forget_rows("computed", work.computed);
@@ -961,6 +963,8 @@ drop_remains(int id)
 	segment_execute(psprintf("DELETE FROM segment.attachments WHERE id = %d", id));
 	segment_execute(psprintf("DELETE FROM segment.left_out WHERE source = %d", id));
 	segment_execute(psprintf("DELETE FROM segment.stale_marks WHERE source = %d", id));
+	/* what is pending may have been judged by nobody since */
+	segment_execute("UPDATE segment.pending_groups SET done_up_to = NULL");
 	if (OidIsValid(get_relname_relid(psprintf("counted_%d", id), get_namespace_oid("segment", false))))
 		segment_execute(psprintf("DROP TABLE segment.counted_%d", id));
 }
@@ -1638,7 +1642,7 @@ static const char *const verify_tiers_sql =
 "  FROM computed c CROSS JOIN segment.ladders l WHERE c.is_customer AND l.active) v"
 "), stored AS ("
 " SELECT s.customer_id, u.id FROM segment.standings s CROSS JOIN LATERAL unnest(s.held) AS u(id)"
-"  WHERE NOT EXISTS (SELECT FROM segment.groups g WHERE g.id = u.id)"
+"  WHERE u.id > 0 AND NOT EXISTS (SELECT FROM segment.groups g WHERE g.id = u.id)"
 "), pairs AS ("
 " SELECT e.customer_id, e.id FROM expected e WHERE e.id IS NOT NULL"
 ")"
@@ -1680,7 +1684,7 @@ is_bound(const Ruleset *ruleset, const char *code)
 {
 	for (int i = 0; i < ruleset->groups->ngroups; i++)
 	{
-		if (strcmp(ruleset->groups->groups[i]->code, code) == 0)
+		if (ruleset->groups->groups[i]->instead_of == 0 && strcmp(ruleset->groups->groups[i]->code, code) == 0)
 			return ruleset->groups->groups[i]->root != NULL && ruleset->groups->groups[i]->active;
 	}
 	return false;

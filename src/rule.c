@@ -103,19 +103,21 @@ segment_rule_truncated(SourceSet *set, const char *table)
 static char *
 moves_told(const char *source_key)
 {
-	Oid			type = TEXTOID;
-	Datum		key = source_key ? CStringGetTextDatum(source_key) : (Datum) 0;
+	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum		values[2] = {0, TimestampTzGetDatum(segment_judging_instant(InvalidSnapshot))};
 	StringInfoData told;
 	uint64		n;
 
 	initStringInfo(&told);
+	if (source_key != NULL)
+		values[0] = CStringGetTextDatum(source_key);
 	n = segment_execute_with("SELECT format('%s %s %s \"%s\"', count(*),"
 							 " CASE c.action WHEN 'enter' THEN 'would enter' WHEN 'leave' THEN 'would leave'"
 							 " WHEN 'up' THEN 'would move up to' ELSE 'would move down to' END, c.kind, c.code)"
-							 " FROM segment.changes c WHERE c.at = now() AND c.source = 'rule_changes'"
+							 " FROM segment.changes c WHERE c.at = $2 AND c.source = 'rule_changes'"
 							 " AND (c.source_key = $1 OR c.source_key IS NULL)"
 							 " GROUP BY c.kind, c.code, c.action ORDER BY count(*) DESC, c.kind, c.code, c.action LIMIT 10",
-							 1, &type, &key, source_key ? " " : "n", false, NULL, NULL);
+							 2, types, values, source_key ? "  " : "n ", false, NULL, NULL);
 	for (uint64 i = 0; i < n; i++)
 		appendStringInfo(&told, "%s%s", i > 0 ? ", " : "", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	appendStringInfoString(&told, n == 0 ? "" : ".");
@@ -124,7 +126,7 @@ moves_told(const char *source_key)
 
 /* A change that moves more customers than anybody expected is refused. */
 static void
-guard_moves(uint64 moved, const char *source_key)
+guard_moves(uint64 moved, const char *source_key, bool activates)
 {
 	uint64		most = strtou64(segment_setting("max_moves"), NULL, 10);
 	char	   *told;
@@ -137,17 +139,21 @@ guard_moves(uint64 moved, const char *source_key)
 			 errmsg("this change of rules would move %llu customers, and max_moves is %llu",
 					(unsigned long long) moved, (unsigned long long) most),
 			 told[0] != '\0' ? errdetail_internal("%s", told) : 0,
-			 errhint("Where that is meant: SET LOCAL segment.confirm_moves = %llu, in the same transaction.",
-					 (unsigned long long) moved)));
+			 activates
+			 ? errhint("Where that is meant: SET segment.confirm_moves = %llu, and CALL segment.activate() again: everyone is judged. Else CALL segment.cancel_activation().",
+					   (unsigned long long) moved)
+			 : errhint("Where that is meant: SET LOCAL segment.confirm_moves = %llu, in the same transaction.",
+					   (unsigned long long) moved)));
 }
 
 /*
  * The rules are other ones now: every session compiles anew, and everyone is
- * judged where the rules are valid.  Returns how many customers moved; the row of
- * segment.rule_changes that moved them is source_key.
+ * judged where the rules are valid; with coming, only those whom it moves.
+ * Returns how many customers moved; the row of segment.rule_changes that moved
+ * them is source_key.
  */
 uint64
-segment_rules_apply(SourceSet *set, const char *source_key)
+segment_rules_apply(SourceSet *set, const char *source_key, Coming *coming)
 {
 	const Ruleset *ruleset;
 	uint64		moved = 0;
@@ -163,13 +169,16 @@ segment_rules_apply(SourceSet *set, const char *source_key)
 	ruleset = &segment_rules(set, InvalidSnapshot)->ruleset;
 	if (ruleset->valid)
 	{
-		if (OidIsValid(set->facts))
+		if (OidIsValid(set->facts) && coming != NULL)
+			moved = coming->moved = segment_judge_group(set, coming->group,
+														psprintf("s.held @> ARRAY[%d]", coming->marker), source_key);
+		else if (OidIsValid(set->facts))
 			moved = segment_judge_all(set, NULL, false, CAUSE_RULE, source_key ? "rule_changes" : NULL,
 									  source_key, NULL, NULL);
 		segment_execute("DELETE FROM segment.former_tiers");
 		segment_execute("DELETE FROM segment.former_groups");
 	}
-	guard_moves(moved, source_key);
+	guard_moves(moved, source_key, coming != NULL);
 	segment_resume(&caller);
 	return moved;
 }

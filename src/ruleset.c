@@ -183,7 +183,7 @@ read_groups(Rules *rules)
 		ruleset->former[i].code = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
 	}
 	if (segment_customers_source(rules->set) != NULL)
-		ruleset->groups = segment_bind_groups(rules->set, NULL, NULL);
+		ruleset->groups = segment_bind_rules(rules->set);
 	else
 		ruleset->groups = palloc0(sizeof(Bound));
 	find_touches(rules);
@@ -217,6 +217,8 @@ free_rules(Rules *rules)
 		if (rules->concerned[i] != NULL && rules->concerned[i]->reads)
 			segment_figures_close(&rules->concerned[i]->reader);
 	}
+	if (rules->by != NULL && rules->by->reads)
+		segment_figures_close(&rules->by->reader);
 	if (rules->replay.bound != NULL)
 		segment_figures_close(&rules->replay);
 	MemoryContextDelete(rules->context);
@@ -463,6 +465,53 @@ find_touches(Rules *rules)
 			for (int k = 0; bound->figures[j]->word->id == WORD_GROUPS && k < i; k++)
 				rules->touched_by[i] |= rules->touched_by[k];
 		}
+		/* whether it would be another one's verdict changes with the group, too */
+		if (bound->groups[i]->instead_of != 0)
+			rules->touched_by[i] |= rules->touched_by[bound->groups[i]->present];
+	}
+}
+
+static Concerned *
+new_concerned(const Bound *bound)
+{
+	Concerned  *concerned = palloc0(sizeof(Concerned));
+
+	concerned->wanted = palloc0(sizeof(bool) * Max(bound->ngroups, 1));
+	concerned->slots = palloc0(sizeof(bool) * Max(bound->nfigures, 1));
+	return concerned;
+}
+
+/* One that does not bind is judged by nobody, nor is what people fill. */
+static bool
+is_judged(const BoundGroup *group)
+{
+	return !group->fixed && (group->root != NULL || !group->active);
+}
+
+/* A group is to be judged, and the figures that it needs to be read. */
+static void
+want(const Rules *rules, Concerned *concerned, int i)
+{
+	const Bound *bound = rules->ruleset.groups;
+	const BoundNode *root = bound->groups[i]->root;
+	Facts		facts = {0};
+	bool	   *slots;
+
+	concerned->wanted[i] = true;
+	concerned->n++;
+	if (root == NULL)
+		return;
+	facts.amount_ordered = facts.amount_returned = facts.items_bought = facts.items_returned = int64_to_numeric(0);
+	slots = slots_of(bound, root);
+	for (int j = 0; j < bound->nfigures; j++)
+	{
+		FigureValue ignored;
+
+		if (!slots[j] || bound->figures[j]->word->id == WORD_GROUPS || bound->figures[j]->word->id == WORD_TIER ||
+			segment_figure_from_facts(bound->figures[j], &facts, &rules->shop, &ignored))
+			continue;
+		concerned->slots[j] = true;
+		concerned->reads = true;
 	}
 }
 
@@ -473,45 +522,76 @@ segment_concerned(Rules *rules, int touched)
 	const Bound *bound = rules->ruleset.groups;
 	Concerned  *concerned = rules->concerned[touched];
 	MemoryContext before;
-	Facts		facts = {0};
 
 	if (concerned != NULL)
 		return concerned;
 	before = MemoryContextSwitchTo(rules->context);
-	facts.amount_ordered = facts.amount_returned = facts.items_bought = facts.items_returned = int64_to_numeric(0);
-	concerned = palloc0(sizeof(Concerned));
-	concerned->wanted = palloc0(sizeof(bool) * Max(bound->ngroups, 1));
-	concerned->slots = palloc0(sizeof(bool) * Max(bound->nfigures, 1));
+	concerned = new_concerned(bound);
 	for (int i = 0; i < bound->ngroups; i++)
 	{
 		const BoundGroup *group = bound->groups[i];
-		bool	   *slots;
 
-		/* one that does not bind is judged by nobody, an inactive one is nobody's */
-		if (group->fixed || (group->root == NULL && group->active))
-			continue;
-		if (touched != TOUCHES_ALL && (!group->active || !(rules->touched_by[i] & touched)))
-			continue;
-		concerned->wanted[i] = true;
-		concerned->n++;
-		if (group->root == NULL)
-			continue;
-		slots = slots_of(bound, group->root);
-		for (int j = 0; j < bound->nfigures; j++)
-		{
-			FigureValue ignored;
-
-			if (!slots[j] || bound->figures[j]->word->id == WORD_GROUPS || bound->figures[j]->word->id == WORD_TIER ||
-				segment_figure_from_facts(bound->figures[j], &facts, &rules->shop, &ignored))
-				continue;
-			concerned->slots[j] = true;
-			concerned->reads = true;
-		}
+		/* an inactive one is nobody's */
+		if (is_judged(group) &&
+			(touched == TOUCHES_ALL || (group->active && (rules->touched_by[i] & touched))))
+			want(rules, concerned, i);
 	}
 	if (concerned->reads)
 		segment_figures_open(&concerned->reader, rules->set, bound, concerned->slots);
 	MemoryContextSwitchTo(before);
 	rules->concerned[touched] = concerned;
+	return concerned;
+}
+
+static bool
+asks_for_groups(const Bound *bound, const BoundNode *root)
+{
+	bool	   *slots = slots_of(bound, root);
+
+	for (int i = 0; i < bound->nfigures; i++)
+	{
+		if (slots[i] && bound->figures[i]->word->id == WORD_GROUPS)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The group, or what is pending, with that id, and the groups that can change
+ * when it does: for whoever knows that nothing else has changed.  With 0 none is
+ * judged.
+ */
+Concerned *
+segment_concerned_by(Rules *rules, int id)
+{
+	const Bound *bound = rules->ruleset.groups;
+	bool		found = false;
+	MemoryContext before;
+	Concerned  *concerned;
+
+	if (rules->by != NULL && rules->by_id == id)
+		return rules->by;
+	before = MemoryContextSwitchTo(rules->context);
+	concerned = new_concerned(bound);
+	for (int i = 0; i < bound->ngroups; i++)
+	{
+		const BoundGroup *group = bound->groups[i];
+
+		/* whoever may name it comes after it */
+		if (is_judged(group) &&
+			(group->id == id ||
+			 (found && group->root != NULL && asks_for_groups(bound, group->root)) ||
+			 (group->instead_of != 0 && concerned->wanted[group->present])))
+			want(rules, concerned, i);
+		found |= id > 0 && group->id == id;
+	}
+	if (concerned->reads)
+		segment_figures_open(&concerned->reader, rules->set, bound, concerned->slots);
+	if (rules->by != NULL && rules->by->reads)
+		segment_figures_close(&rules->by->reader);
+	rules->by = concerned;
+	rules->by_id = id;
+	MemoryContextSwitchTo(before);
 	return concerned;
 }
 

@@ -38,6 +38,8 @@ typedef struct Rules
 	Shop		shop;			/* without an instant */
 	int		   *touched_by;		/* by group: rows of which kinds may change it */
 	Concerned  *concerned[TOUCHES_ALL + 1];
+	Concerned  *by;				/* of segment_concerned_by(), for the id asked last */
+	int			by_id;
 	FigureReader replay;		/* of all figures, on other days */
 } Rules;
 
@@ -46,6 +48,7 @@ extern TimestampTz segment_judging_instant(Snapshot snapshot);
 extern void segment_ticked(TimestampTz at);
 extern int	segment_role_touches(SourceRole role);
 extern Concerned *segment_concerned(Rules *rules, int touched);
+extern Concerned *segment_concerned_by(Rules *rules, int id);
 extern FigureReader *segment_replay_reader(Rules *rules);
 extern Shop segment_rules_shop(const Rules *rules, TimestampTz at);
 extern void segment_ruleset_bump(void);

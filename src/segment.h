@@ -8,6 +8,7 @@
  *		attach.c			attach and detach tables
  *		explain.c			why a customer satisfies a condition
  *		preview.c			conditions asked of a shop
+ *		activate.c			conditions put into force while the shop sells
  *		ladder.c, group.c	what the merchant decides: validation
  *		rule.c				what their changes have in common: lock, history, guard
  *		ddl.c				DDL on attached tables: partitions that come and go

@@ -235,6 +235,17 @@ held_tier(const Ruleset *ruleset, const Standing *standing, const Ladder *ladder
 	return held;
 }
 
+/* How many of what is held others can see; the rest are marks of what is, or was, pending. */
+static int
+shown(const Standing *standing)
+{
+	int			n = 0;
+
+	for (int i = 0; i < standing->n; i++)
+		n += standing->held[i] > 0;
+	return n;
+}
+
 /*
  * Compare what is held with a verdict; where they differ the judgement gets the
  * new standing and the moves are logged, if moves are wanted (a reader passes
@@ -260,7 +271,7 @@ segment_move(Moves *moves, const Ruleset *ruleset, Judgement *judgement, const V
 			hold(&is, verdict->tiers[i]->id, held == verdict->tiers[i] ? since : reason->at);
 		if (held == verdict->tiers[i])
 			continue;
-		moved = true;
+		moved = judgement->shows = true;
 		if (moves != NULL)
 			log_tier(moves, judgement, reason, ladder, held, verdict->tiers[i]);
 	}
@@ -275,6 +286,9 @@ segment_move(Moves *moves, const Ruleset *ruleset, Judgement *judgement, const V
 		if (held == verdict->groups[i])
 			continue;
 		moved = true;
+		if (group->instead_of != 0)
+			continue;
+		judgement->shows = true;
 		if (moves != NULL)
 		{
 			log_group(moves, judgement, reason, group->code, verdict->groups[i]);
@@ -289,6 +303,7 @@ segment_move(Moves *moves, const Ruleset *ruleset, Judgement *judgement, const V
 	}
 	if (!moved && is.n == was->n)
 		return false;
+	judgement->shows |= shown(was) != shown(&is);
 	judgement->standing = is;
 	judgement->moved = true;
 	return true;
@@ -328,7 +343,7 @@ segment_put_standing(Tuplestorestate *rows, TupleDesc desc, Datum customer, cons
 	tuplestore_putvalues(rows, desc, values, nulls);
 }
 
-/* Write the standings of those who moved, each customer once. */
+/* Write the standings of those who moved, each customer once; returns of how many others can see it. */
 static uint64
 write_standings(Moves *moves, Judgements *judgements)
 {
@@ -336,6 +351,7 @@ write_standings(Moves *moves, Judgements *judgements)
 	TupleDesc	desc = table_desc("standings");
 	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
 	uint64		n = 0;
+	uint64		shows = 0;
 
 	for (int i = 0; i < judgements->n; i++)
 	{
@@ -343,6 +359,7 @@ write_standings(Moves *moves, Judgements *judgements)
 			continue;
 		segment_put_standing(rows, desc, judgements->items[i].after.customer, &judgements->items[i].standing);
 		n++;
+		shows += judgements->items[i].shows;
 	}
 	if (n > 0)
 	{
@@ -362,7 +379,7 @@ write_standings(Moves *moves, Judgements *judgements)
 		SPI_unregister_relation("moved");
 	}
 	tuplestore_end(rows);
-	return n;
+	return shows;
 }
 
 /* Write when customers are due, where that has changed. */

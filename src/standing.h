@@ -39,7 +39,8 @@ typedef struct Judgement
 	/* filled in by judging */
 	Standing	standing;
 	TimestampTz due;
-	bool		moved;
+	bool		moved;			/* the standing is another one */
+	bool		shows;			/* and others can see that it is */
 } Judgement;
 
 typedef struct Judgements
