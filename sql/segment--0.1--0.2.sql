@@ -6,10 +6,12 @@
 -- Functions and tables of the extension; what attaching made is brought to this
 -- version by segment.upgrade() afterwards.
 
-DROP FUNCTION segment.configure(text, text, text, numeric);
 DROP FUNCTION segment.attach_customers(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text, text[], text, text, regclass[]);
 DROP FUNCTION segment.attach_orders(regclass, text, text, text, text, text, text, text, regclass[]);
 DROP FUNCTION segment.attach_returns(regclass, text, text, text, text, text, text, text, text, regclass[], regclass);
+DROP FUNCTION segment.configure(text, text, text, numeric);
+DROP TRIGGER _segment_changed ON segment.ladders;
+DROP TRIGGER _segment_changed ON segment.tiers;
 
 CREATE OR REPLACE FUNCTION segment._setting(setting text) RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
@@ -22,6 +24,7 @@ AS $$
 			WHEN setting OPERATOR(pg_catalog.=) 'country_code' THEN '84'
 			WHEN setting OPERATOR(pg_catalog.=) 'currency' THEN 'VND'
 			WHEN setting OPERATOR(pg_catalog.=) 'money_unit' THEN '1'
+			WHEN setting OPERATOR(pg_catalog.=) 'max_moves' THEN '0'
 			WHEN setting OPERATOR(pg_catalog.=) 'given_name' THEN 'last'
 		END)
 $$;
@@ -35,6 +38,7 @@ CREATE OR REPLACE VIEW segment.configuration AS
 		('country_code', 'calling code of the shop''s country, digits only'),
 		('currency', 'the shop''s currency; rows in another one are left out'),
 		('money_unit', 'smallest step of money: the next tier starts one unit above the one below'),
+		('max_moves', 'how many customers one change of groups, ladders or tiers may move; 0: any number'),
 		('given_name', 'which word of a name is the given name where no column has it: last, or first')
 	) AS d(name, description);
 
@@ -43,12 +47,13 @@ CREATE FUNCTION segment.configure(
 	country_code text DEFAULT NULL,
 	currency text DEFAULT NULL,
 	money_unit numeric DEFAULT NULL,
+	max_moves integer DEFAULT NULL,
 	given_name text DEFAULT NULL)
 RETURNS void
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_configure';
-REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, text) FROM PUBLIC;
-COMMENT ON FUNCTION segment.configure(text, text, text, numeric, text) IS 'set what holds for the whole shop; an argument left out stays as it is';
+REVOKE ALL ON FUNCTION segment.configure(text, text, text, numeric, integer, text) FROM PUBLIC;
+COMMENT ON FUNCTION segment.configure(text, text, text, numeric, integer, text) IS 'set what holds for the whole shop; an argument left out stays as it is';
 
 CREATE TYPE segment.condition;
 
@@ -621,11 +626,6 @@ $$;
 REVOKE ALL ON FUNCTION segment._adopt() FROM PUBLIC;
 COMMENT ON FUNCTION segment._adopt() IS 'make this the database in which the state was computed (internal)';
 
-CREATE FUNCTION segment._is_followed(role text) RETURNS boolean
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'segment_is_followed_role';
-COMMENT ON FUNCTION segment._is_followed(text) IS 'whether something is kept of the rows of tables that play the role, so that triggers follow them; others are only mapped (internal)';
-
 CREATE FUNCTION segment._attachments_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_attachments_changed';
 REVOKE ALL ON FUNCTION segment._attachments_changed() FROM PUBLIC;
@@ -636,9 +636,46 @@ CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 
 CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._attachments_changed();
+COMMENT ON SEQUENCE segment.rule_id IS 'ids of groups, ladders and tiers, as kept in standings';
+
+ALTER TABLE segment.ruleset ADD COLUMN ticked timestamptz;
+COMMENT ON TABLE segment.ruleset IS 'one row: version goes up with every change of a group, ladder or tier, so that no session judges by old rules; ticked is the instant up to which due customers were brought up to date last (internal)';
 COMMENT ON COLUMN segment.ladders.figure IS 'amount_spent, amount_ordered, amount_returned, number_of_orders, number_of_returns, items_bought or items_returned';
 
 ALTER TABLE segment.tiers DROP CONSTRAINT tiers_ladder_fkey;
+
+CREATE TABLE segment.former_groups (
+	id integer PRIMARY KEY,
+	code text COLLATE "C" NOT NULL
+);
+REVOKE ALL ON segment.former_groups FROM PUBLIC;
+COMMENT ON TABLE segment.former_groups IS 'groups deleted in this transaction, until their members have been judged (internal)';
+
+CREATE SEQUENCE segment.rule_change_id;
+REVOKE ALL ON SEQUENCE segment.rule_change_id FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.rule_change_id', '');
+COMMENT ON SEQUENCE segment.rule_change_id IS 'numbers of changes of rules (internal)';
+
+CREATE TABLE segment.rule_history (
+	id bigint NOT NULL DEFAULT pg_catalog.nextval('segment.rule_change_id'),
+	at timestamptz NOT NULL,
+	changed_by text NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	old_values jsonb,
+	new_values jsonb
+);
+
+CREATE INDEX rule_history_id ON segment.rule_history (id);
+REVOKE ALL ON segment.rule_history FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.rule_history', '');
+COMMENT ON TABLE segment.rule_history IS 'read segment.rule_changes (internal)';
+
+CREATE VIEW segment.rule_changes AS
+	SELECT h.id, h.at, h.changed_by, h.kind, h.code, h.old_values, h.new_values FROM segment.rule_history h;
+REVOKE ALL ON segment.rule_changes FROM PUBLIC;
+COMMENT ON VIEW segment.rule_changes IS 'who changed which group, ladder or tier when: kind, code, and the values before (NULL: it was made) and after (NULL: it was deleted)';
+COMMENT ON FUNCTION segment._rules_lock() IS 'trigger before a change of groups, ladders or tiers: keeps sales out of the judging until commit (internal)';
 
 CREATE FUNCTION segment._ladders_renamed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -653,10 +690,197 @@ END
 $$;
 REVOKE ALL ON FUNCTION segment._ladders_renamed() FROM PUBLIC;
 COMMENT ON FUNCTION segment._ladders_renamed() IS 'trigger that lets tiers follow the code of their ladder (internal)';
+COMMENT ON FUNCTION segment._rules_changed() IS 'trigger after a change of groups, ladders or tiers: refuses what does not fit, writes the history, judges everyone as soon as the rules are valid (internal)';
 
 CREATE TRIGGER _segment_cascade AFTER UPDATE ON segment.ladders
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION segment._ladders_renamed();
+
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.ladders
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.ladders
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.ladders
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.tiers
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.tiers
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.tiers
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.tiers
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TABLE segment.groups (
+	code text COLLATE "C" PRIMARY KEY CHECK (code OPERATOR(pg_catalog.<>) ''),
+	name text NOT NULL,
+	kind text COLLATE "C" NOT NULL CHECK (kind OPERATOR(pg_catalog.=) 'automatic' OR kind OPERATOR(pg_catalog.=) 'fixed'),
+	description text,
+	condition segment.condition,
+	active boolean NOT NULL DEFAULT true,
+	exclusive_set text COLLATE "C",
+	precedence integer NOT NULL DEFAULT 0,
+	price_list text,
+	tax_percent numeric,
+	discount_percent numeric,
+	payment_method text,
+	created_at timestamptz NOT NULL,
+	created_by text NOT NULL,
+	updated_at timestamptz NOT NULL,
+	updated_by text NOT NULL,
+	id integer NOT NULL UNIQUE DEFAULT pg_catalog.nextval('segment.rule_id'),
+	notify boolean NOT NULL DEFAULT false
+);
+REVOKE ALL ON segment.groups FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('segment.groups', '');
+COMMENT ON TABLE segment.groups IS 'groups: whoever satisfies a condition, or whom people put there; plain DML, everyone is judged by the statement that changes them';
+COMMENT ON COLUMN segment.groups.code IS 'left NULL: the name without accents, in small letters and digits, with _2, _3 ... where that is taken; renaming the group does not change it';
+COMMENT ON COLUMN segment.groups.name IS 'no two groups have names that compare equal (segment.fold)';
+COMMENT ON COLUMN segment.groups.kind IS 'automatic: filled by its condition; fixed: filled by people; left NULL: automatic where there is a condition';
+COMMENT ON COLUMN segment.groups.condition IS 'who is in an automatic group';
+COMMENT ON COLUMN segment.groups.active IS 'an inactive group has no members and is false in conditions';
+COMMENT ON COLUMN segment.groups.exclusive_set IS 'for groups of which a customer is to be in one only (not used yet)';
+COMMENT ON COLUMN segment.groups.precedence IS 'of the groups of a customer the one with the greatest decides on price list, tax, discount and payment';
+COMMENT ON COLUMN segment.groups.price_list IS 'price list of its members';
+COMMENT ON COLUMN segment.groups.tax_percent IS 'tax of its members, in percent';
+COMMENT ON COLUMN segment.groups.discount_percent IS 'discount of its members, in percent';
+COMMENT ON COLUMN segment.groups.payment_method IS 'payment method of its members';
+COMMENT ON COLUMN segment.groups.created_at IS 'filled by the extension, like the three columns that follow';
+COMMENT ON COLUMN segment.groups.id IS 'given by the extension, never changes';
+COMMENT ON COLUMN segment.groups.notify IS 'announce entries and exits with NOTIFY on channel segment_groups; not where prepared transactions are enabled';
+
+CREATE FUNCTION segment._group_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- who acts, as segment.changes has it: inside this function nobody but the session's role and SET ROLE tell
+	acting text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+	stem text;
+	n integer := 1;
+BEGIN
+	IF NEW.name IS NULL THEN
+		RAISE EXCEPTION 'a group has no name' USING ERRCODE = 'not_null_violation', HINT = 'Give a name.';
+	END IF;
+	IF TG_OP = 'INSERT' THEN
+		NEW.kind := coalesce(NEW.kind, CASE WHEN NEW.condition IS NULL THEN 'fixed' ELSE 'automatic' END);
+		IF NEW.code IS NULL THEN
+			stem := array_to_string(segment.words(segment.unaccent(NEW.name)), '_');
+			IF stem = '' THEN
+				RAISE EXCEPTION 'a code cannot be made from the name "%", which has no letter or digit', NEW.name
+					USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a code.';
+			END IF;
+			NEW.code := stem;
+			WHILE EXISTS (SELECT FROM segment.groups g WHERE g.code = NEW.code) LOOP
+				n := n + 1;
+				NEW.code := stem || '_' || n;
+			END LOOP;
+		END IF;
+		NEW.created_at := coalesce(NEW.created_at, now());
+		NEW.created_by := coalesce(NEW.created_by, acting);
+		NEW.updated_at := coalesce(NEW.updated_at, NEW.created_at);
+		NEW.updated_by := coalesce(NEW.updated_by, NEW.created_by);
+		RETURN NEW;
+	END IF;
+	IF NEW.id IS DISTINCT FROM OLD.id THEN
+		RAISE EXCEPTION 'column "id" of segment.groups cannot be changed'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'It is what standings remember; change the code or the name instead.';
+	END IF;
+	NEW.kind := coalesce(NEW.kind, CASE WHEN NEW.condition IS NULL THEN 'fixed' ELSE 'automatic' END);
+	NEW.created_at := OLD.created_at;
+	NEW.created_by := OLD.created_by;
+	NEW.updated_at := now();
+	NEW.updated_by := acting;
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION segment._group_row() FROM PUBLIC;
+COMMENT ON FUNCTION segment._group_row() IS 'trigger that fills in code, kind and who wrote a group when, and keeps ids as they are (internal)';
+
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.groups
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
+
+CREATE TRIGGER _segment_row BEFORE INSERT OR UPDATE ON segment.groups
+	FOR EACH ROW EXECUTE FUNCTION segment._group_row();
+
+CREATE TRIGGER _segment_inserted AFTER INSERT ON segment.groups
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_updated AFTER UPDATE ON segment.groups
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_deleted AFTER DELETE ON segment.groups
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TRIGGER _segment_truncated AFTER TRUNCATE ON segment.groups
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_changed();
+
+CREATE TABLE segment.pending_groups (
+	group_id integer PRIMARY KEY,
+	marker integer NOT NULL UNIQUE DEFAULT -pg_catalog.nextval('segment.rule_id')::integer,
+	condition segment.condition NOT NULL,
+	done_up_to text,
+	started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	started_by text NOT NULL
+);
+REVOKE ALL ON segment.pending_groups FROM PUBLIC;
+COMMENT ON TABLE segment.pending_groups IS 'conditions that segment.activate() is about to put into force: segment.status() tells (internal)';
+COMMENT ON COLUMN segment.pending_groups.group_id IS 'of the group whose condition it is to be';
+COMMENT ON COLUMN segment.pending_groups.marker IS 'what customers hold in segment.standings whom it will move; below 0, so that it is no group and no tier';
+COMMENT ON COLUMN segment.pending_groups.done_up_to IS 'customers up to this key have been judged by it';
+
+CREATE PROCEDURE segment.activate(group_code text, condition segment.condition DEFAULT NULL, batch_size integer DEFAULT 1000)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'segment_activate';
+REVOKE ALL ON PROCEDURE segment.activate(text, segment.condition, integer) FROM PUBLIC;
+COMMENT ON PROCEDURE segment.activate(text, segment.condition, integer) IS 'put an inactive group, or a new condition of a group, into force without keeping sales out while everyone is judged; interrupted, it is called again';
+
+CREATE PROCEDURE segment.cancel_activation(group_code text)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'segment_cancel_activation';
+REVOKE ALL ON PROCEDURE segment.cancel_activation(text) FROM PUBLIC;
+COMMENT ON PROCEDURE segment.cancel_activation(text) IS 'give up what segment.activate() has begun: the group stays what it is';
+
+CREATE FUNCTION segment._group_faults(OUT code text, OUT fault text) RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_group_faults';
+COMMENT ON FUNCTION segment._group_faults() IS 'groups whose condition does not bind here, and why, for whoever may read segment.groups (internal)';
+
+CREATE FUNCTION segment._spellings_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'segment_spellings_changed';
+REVOKE ALL ON FUNCTION segment._spellings_changed() FROM PUBLIC;
+COMMENT ON FUNCTION segment._spellings_changed() IS 'trigger after a change of phone rules or region aliases, by which conditions compare: everyone is judged again (internal)';
+
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.phone_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
+
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.phone_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._spellings_changed();
+
+CREATE TRIGGER _segment_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.region_aliases
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._rules_lock();
+
+CREATE TRIGGER _segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON segment.region_aliases
+	FOR EACH STATEMENT EXECUTE FUNCTION segment._spellings_changed();
 
 CREATE FUNCTION segment._row_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'segment_row_changed';
@@ -912,7 +1136,7 @@ RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_points';
 REVOKE ALL ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a ledger of points, earned and spent: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+COMMENT ON FUNCTION segment.attach_points(regclass, text, text, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a ledger of points, earned and spent: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_offers(
 	"table" regclass,
@@ -929,7 +1153,7 @@ RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_offers';
 REVOKE ALL ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of offers that customers used: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+COMMENT ON FUNCTION segment.attach_offers(regclass, text, text, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of offers that customers used: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment.attach_tags(
 	"table" regclass,
@@ -944,7 +1168,7 @@ RETURNS regclass
 LANGUAGE c VOLATILE CALLED ON NULL INPUT
 AS 'MODULE_PATHNAME', 'segment_attach_tags';
 REVOKE ALL ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of customers tags, one a row: arguments are column names or expressions over its row; it is only mapped, and read on demand';
+COMMENT ON FUNCTION segment.attach_tags(regclass, text, text, text, text, regclass[], jsonb, boolean) IS 'attach a table of customers tags, one a row: arguments are column names or expressions over its row';
 
 CREATE FUNCTION segment._stale_since() RETURNS xid8
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -953,7 +1177,7 @@ AS $$
 	SELECT CASE
 		WHEN NOT segment._is_here()
 			OR EXISTS (SELECT FROM segment.attachments a
-					   WHERE to_regclass('segment.source_' || a.id) IS NULL AND segment._is_followed(a.role))
+					   WHERE to_regclass('segment.source_' || a.id) IS NULL)
 			THEN '18446744073709551615'::xid8
 		ELSE (SELECT m.xid FROM segment.stale_marks m ORDER BY m.xid DESC LIMIT 1)
 	END
@@ -975,8 +1199,9 @@ BEGIN
 	COMMENT ON TABLE segment.facts IS 'figures kept per customer key; is_customer is false for keys that orders name but the customers table does not (or no longer) count';
 	COMMENT ON COLUMN segment.facts.filled IS 'sources up to this id were counted when the customer was computed last; matters while a source attached with fill => false is being filled';
 	COMMENT ON COLUMN segment.facts.checked IS 'transactions before this one were seen when the customer was computed again last; older stale marks do not concern it';
-	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers, and since when, side by side';
-	COMMENT ON TABLE segment.changes IS 'every tier move: when it became true, from what to what, and why; version orders the changes of one customer';
+	COMMENT ON COLUMN segment.facts.due IS 'the instant at which the standing may next change by time alone: from then on it is computed on the spot, until a tick or a sale has brought it up to date';
+	COMMENT ON TABLE segment.standings IS 'what a customer is in now: ids of tiers and groups, and since when, side by side';
+	COMMENT ON TABLE segment.changes IS 'every entry, exit and tier move: when it became true, from what to what, and why; version orders the changes of one customer';
 END
 $$;
 REVOKE ALL ON FUNCTION segment._comment_customer_tables() FROM PUBLIC;
@@ -1002,8 +1227,10 @@ CREATE TABLE segment.facts (
 	items_bought numeric NOT NULL DEFAULT 0,
 	items_returned numeric NOT NULL DEFAULT 0,
 	filled integer NOT NULL DEFAULT 0,
-	checked xid8
+	checked xid8,
+	due timestamptz
 ) WITH (fillfactor = 70)$$, key_type);
+	CREATE INDEX facts_due ON segment.facts (due) WHERE due IS NOT NULL;
 	REVOKE ALL ON segment.facts FROM PUBLIC;
 
 	EXECUTE format($$
@@ -1012,6 +1239,7 @@ CREATE TABLE segment.standings (
 	held integer[] NOT NULL,
 	since timestamptz[] NOT NULL
 )$$, key_type);
+	CREATE INDEX standings_held ON segment.standings USING gin (held);
 	REVOKE ALL ON segment.standings FROM PUBLIC;
 
 	EXECUTE format($$
@@ -1033,6 +1261,7 @@ CREATE TABLE segment.changes (
 	version bigint NOT NULL
 )$$, key_type);
 	CREATE INDEX changes_customer ON segment.changes (customer_id, version);
+	CREATE INDEX changes_code ON segment.changes (code, at);
 	REVOKE ALL ON segment.changes FROM PUBLIC;
 
 	PERFORM segment._comment_customer_tables();
@@ -1040,6 +1269,57 @@ END
 $function$;
 REVOKE ALL ON FUNCTION segment._create_customer_tables(regtype) FROM PUBLIC;
 COMMENT ON FUNCTION segment._create_customer_tables(regtype) IS 'make the tables that hold customer keys (internal, called by segment.attach_customers())';
+
+CREATE FUNCTION segment._now() RETURNS timestamptz
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_now_sql';
+COMMENT ON FUNCTION segment._now() IS 'the instant as of which views show standings: the transaction''s, segment.at, or the last tick where that is later (internal)';
+
+CREATE FUNCTION segment._groups(OUT id integer, OUT code text, OUT name text, OUT kind text, OUT active boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT g.id, g.code, g.name, g.kind, g.active FROM segment.groups g
+$$;
+COMMENT ON FUNCTION segment._groups() IS 'groups as views need them (internal)';
+
+CREATE FUNCTION segment.tick(at timestamptz DEFAULT NULL, batch_size integer DEFAULT 10000) RETURNS bigint
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'segment_tick';
+REVOKE ALL ON FUNCTION segment.tick(timestamptz, integer) FROM PUBLIC;
+COMMENT ON FUNCTION segment.tick(timestamptz, integer) IS 'bring customers who are due up to date, at most batch_size of them; returns how many, 0 when there is nothing left to do';
+
+CREATE PROCEDURE segment.tick_in_batches(batch_size integer DEFAULT 10000)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'segment_tick_in_batches';
+REVOKE ALL ON PROCEDURE segment.tick_in_batches(integer) FROM PUBLIC;
+COMMENT ON PROCEDURE segment.tick_in_batches(integer) IS 'bring everyone who is due up to date, committing after each batch';
+
+CREATE FUNCTION segment.purge_changes(keep interval) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kept_from timestamptz := segment._now() - keep;
+	deleted bigint;
+BEGIN
+	IF keep < interval '0' THEN
+		RAISE EXCEPTION 'keep must not be negative, but is %', keep
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'It says how long changes are kept: interval ''2 years''.';
+	END IF;
+	IF to_regclass('segment.changes') IS NULL THEN
+		RETURN 0;
+	END IF;
+	DELETE FROM segment.changes c WHERE c.at < kept_from;
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	INSERT INTO segment.settings AS s (name, value) VALUES ('changes_kept_from', kept_from::text)
+		ON CONFLICT (name) DO UPDATE SET value = greatest(s.value::timestamptz, excluded.value::timestamptz)::text;
+	RETURN deleted;
+END
+$$;
+REVOKE ALL ON FUNCTION segment.purge_changes(interval) FROM PUBLIC;
+COMMENT ON FUNCTION segment.purge_changes(interval) IS 'delete entries of segment.changes older than an interval; what customers are in, and since when, stays; returns how many';
 
 CREATE FUNCTION segment._create_customer_views(key_type regtype) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
@@ -1144,6 +1424,140 @@ BEGIN
 	COMMENT ON VIEW segment.tier_sizes IS 'how many customers hold each tier of each active ladder, and their share; the row without a tier counts those who hold none';
 
 	EXECUTE format($$
+CREATE FUNCTION segment._due_standings(at timestamptz DEFAULT NULL, OUT customer_id %1$s, OUT held integer[], OUT since timestamptz[])
+RETURNS SETOF record
+LANGUAGE c STABLE ROWS 100
+AS '$libdir/segment', 'segment_due_standings'$$, key_type);
+	COMMENT ON FUNCTION segment._due_standings(timestamptz) IS 'standings of those who are due, now or at another instant, computed on the spot for whoever may read members (internal)';
+
+	CREATE VIEW segment.members AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind, s.customer_id,
+			   s.since[array_position(s.held, g.id)] AS since, NULL::date AS until,
+			   'rule'::text AS origin, NULL::text AS added_by, NULL::text AS reason,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
+		FROM segment._groups() g
+			JOIN segment.standings s ON s.held @> ARRAY[g.id]
+			JOIN segment.facts f ON f.customer_id = s.customer_id
+			CROSS JOIN (SELECT segment._now() AS now, segment._stale_since() AS stale_since OFFSET 0) z
+		WHERE f.due IS NULL OR f.due > z.now
+		UNION ALL
+		SELECT g.code, g.name, g.kind, s.customer_id, s.since[array_position(s.held, g.id)], NULL, 'rule', NULL, NULL,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false)
+		FROM segment._due_standings() s
+			JOIN segment._groups() g ON g.id = ANY (s.held)
+			JOIN segment.facts f ON f.customer_id = s.customer_id
+			CROSS JOIN (SELECT segment._stale_since() AS stale_since OFFSET 0) z;
+	REVOKE ALL ON segment.members FROM PUBLIC;
+	COMMENT ON VIEW segment.members IS 'who is in which group, and since when: one row per customer and group';
+
+	CREATE VIEW segment.customer_groups AS
+		SELECT f.customer_id,
+			   coalesce(g.codes, '{}') AS groups,
+			   coalesce(g.names, '{}') AS group_names,
+			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
+		FROM segment.facts f
+			CROSS JOIN (SELECT segment._now() AS now, segment._stale_since() AS stale_since OFFSET 0) z
+			LEFT JOIN segment.standings s ON s.customer_id = f.customer_id
+			LEFT JOIN segment._due_standings() d ON d.customer_id = f.customer_id
+			LEFT JOIN LATERAL (SELECT array_agg(i.code ORDER BY i.code) AS codes, array_agg(i.name ORDER BY i.code) AS names
+							   FROM segment._groups() i
+							   WHERE i.id = ANY (CASE WHEN f.due <= z.now THEN d.held ELSE s.held END)) g ON true
+		WHERE f.is_customer;
+	REVOKE ALL ON segment.customer_groups FROM PUBLIC;
+	COMMENT ON VIEW segment.customer_groups IS 'one row per counted customer: codes and names of the groups that the customer is in, by code';
+
+	CREATE VIEW segment.group_sizes AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind,
+			   coalesce(m.customers, 0) AS customers,
+			   round(coalesce(m.customers, 0)::numeric / nullif(t.customers, 0), 4) AS share,
+			   segment._stale() AS stale
+		FROM segment._groups() g
+			LEFT JOIN (SELECT h.id, count(*) AS customers
+					   FROM (SELECT u.id
+							 FROM segment.standings s
+								CROSS JOIN LATERAL unnest(s.held) AS u(id)
+								LEFT JOIN segment.facts f ON f.customer_id = s.customer_id AND f.due <= segment._now()
+							 WHERE f.customer_id IS NULL
+							 UNION ALL
+							 SELECT u.id FROM segment._due_standings() s CROSS JOIN LATERAL unnest(s.held) AS u(id)) h
+					   GROUP BY h.id) m ON m.id = g.id
+			CROSS JOIN (SELECT count(*) AS customers FROM segment.facts f WHERE f.is_customer) t
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_sizes FROM PUBLIC;
+	COMMENT ON VIEW segment.group_sizes IS 'how many customers are in each group, and their share of all customers';
+
+	CREATE VIEW segment.group_stats AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind,
+			   count(m.customer_id) AS customers,
+			   coalesce(sum(f.number_of_orders), 0)::bigint AS number_of_orders,
+			   coalesce(sum(f.amount_ordered - f.amount_returned), 0) AS amount_spent,
+			   sum(f.amount_ordered) / nullif(sum(f.number_of_orders), 0) AS average_order_value,
+			   segment._stale() AS stale
+		FROM segment._groups() g
+			LEFT JOIN segment.members m ON m.group_code = g.code
+			LEFT JOIN segment.facts f ON f.customer_id = m.customer_id
+		GROUP BY g.code, g.name, g.kind
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_stats FROM PUBLIC;
+	COMMENT ON VIEW segment.group_stats IS 'orders, spend and average order value of each group''s members, of all time';
+
+	CREATE VIEW segment.group_details AS
+		SELECT g.code AS group_code, g.name AS group_name, g.kind, g.description, g.condition::text AS condition, g.active,
+			   g.created_at, g.created_by, g.updated_at, g.updated_by,
+			   CASE WHEN g.active AND g.kind = 'automatic' THEN (SELECT min(f.due) FROM segment.facts f WHERE f.due > segment._now()) END AS next_change,
+			   segment._stale() AS stale
+		FROM segment.groups g
+		ORDER BY g.code;
+	REVOKE ALL ON segment.group_details FROM PUBLIC;
+	COMMENT ON VIEW segment.group_details IS 'what a group is, who made and changed it and when, and the earliest instant at which time alone may change anybody''s groups';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.members_at("group" text, date date) RETURNS TABLE (customer_id %1$s)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $members$
+#variable_conflict use_column
+DECLARE
+	zone text := segment._setting('timezone');
+	ended timestamptz := segment._begin_of_day(date + 1, zone);
+	kept_from timestamptz := segment._setting('changes_kept_from')::timestamptz;
+	wanted integer := (SELECT g.id FROM segment._groups() g WHERE g.code = "group");
+BEGIN
+	IF wanted IS NULL THEN
+		RAISE EXCEPTION 'there is no group "%%"', "group"
+			USING ERRCODE = 'undefined_object', HINT = 'View segment.group_sizes has the codes.';
+	END IF;
+	IF ended IS NULL OR ended > segment._now() THEN
+		RAISE EXCEPTION 'the day %% has not ended', date
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'segment.members has today''s members, segment.forecast() those of a day to come.';
+	END IF;
+	IF ended <= kept_from THEN
+		RAISE EXCEPTION 'who was in group "%%" on %% is not known any more', "group", date
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Changes are kept from %%s on: segment.purge_changes() deleted the earlier ones.', kept_from);
+	END IF;
+	RETURN QUERY
+		WITH later AS (
+			SELECT DISTINCT ON (c.customer_id) c.customer_id, c.action
+			FROM segment.changes c
+			WHERE c.kind = 'group' AND c.code = "group" AND c.at >= ended
+			ORDER BY c.customer_id, c.at, c.version
+		), due AS (
+			SELECT d.customer_id, d.held FROM segment._due_standings(ended - interval '1 microsecond') d
+		), ended_in AS (
+			SELECT s.customer_id FROM segment.standings s
+			WHERE s.held @> ARRAY[wanted] AND NOT EXISTS (SELECT FROM due d WHERE d.customer_id = s.customer_id)
+			UNION ALL
+			SELECT d.customer_id FROM due d WHERE d.held @> ARRAY[wanted]
+		)
+		SELECT t.customer_id FROM ended_in t WHERE NOT EXISTS (SELECT FROM later l WHERE l.customer_id = t.customer_id)
+		UNION ALL
+		SELECT l.customer_id FROM later l WHERE l.action = 'leave';
+END
+$members$ $$, key_type);
+	REVOKE ALL ON FUNCTION segment.members_at(text, date) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.members_at(text, date) IS 'who was in a group as a past day of the shop ended';
+
+	EXECUTE format($$
 CREATE FUNCTION segment.recalculate_customers(customer_ids %1$s[]) RETURNS bigint
 LANGUAGE c VOLATILE STRICT
 AS '$libdir/segment', 'segment_recalculate_customers'$$, key_type);
@@ -1158,6 +1572,39 @@ LANGUAGE c STABLE
 AS '$libdir/segment', 'segment_preview'$$, key_type);
 	REVOKE ALL ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) FROM PUBLIC;
 	COMMENT ON FUNCTION segment.preview(segment.condition, timestamptz, bigint) IS 'who satisfies a condition, now or at another instant, with the figures that it names; personal columns under the reader''s own rights';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.explain("group" text, customer %1$s,
+	OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_explain'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.explain(text, %1$s) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.explain(text, %1$s) IS 'why a customer is in a group or is not: its condition clause by clause, with the value found and when that may change by time alone'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.explain_condition(condition segment.condition, customer %1$s, at timestamptz DEFAULT NULL,
+	OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_explain_condition'$$, key_type);
+	EXECUTE format($$REVOKE ALL ON FUNCTION segment.explain_condition(segment.condition, %1$s, timestamptz) FROM PUBLIC$$, key_type);
+	EXECUTE format($$COMMENT ON FUNCTION segment.explain_condition(segment.condition, %1$s, timestamptz) IS 'why a customer satisfies a condition or does not, now or at another instant: the rows of segment.explain()'$$, key_type);
+
+	EXECUTE format($$
+CREATE FUNCTION segment.what_if_group(code text, condition segment.condition, OUT customer_id %1$s, OUT action text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_what_if_group'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.what_if_group(text, segment.condition) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.what_if_group(text, segment.condition) IS 'who would enter or leave a group if this were its condition; writes nothing';
+
+	EXECUTE format($$
+CREATE FUNCTION segment.forecast("group" text, date date) RETURNS TABLE (customer_id %1$s)
+LANGUAGE c STABLE
+AS '$libdir/segment', 'segment_forecast'$$, key_type);
+	REVOKE ALL ON FUNCTION segment.forecast(text, date) FROM PUBLIC;
+	COMMENT ON FUNCTION segment.forecast(text, date) IS 'who is in a group as a day of the shop begins, if nothing happens until then';
 
 	EXECUTE format($$
 CREATE FUNCTION segment.verify(OUT customer_id %1$s, OUT figure text, OUT stored text, OUT expected text)
@@ -1198,10 +1645,11 @@ AS $function$
 DECLARE
 	typed regprocedure;
 BEGIN
+	DROP VIEW IF EXISTS segment.group_details, segment.group_stats, segment.group_sizes, segment.customer_groups, segment.members;
 	DROP VIEW segment.tier_sizes, segment.customer_tier, segment.customer_tiers, segment.customers;
 	FOR typed IN
 		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview')
+		WHERE p.pronamespace = 'segment'::regnamespace AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast')
 	LOOP
 		EXECUTE format('DROP FUNCTION %s', typed);
 	END LOOP;
@@ -1218,6 +1666,7 @@ AS $function$
 BEGIN
 	PERFORM segment._drop_customer_views();
 	DROP TABLE segment.facts, segment.standings, segment.changes;
+	DELETE FROM segment.pending_groups;
 	DELETE FROM segment.epoch;
 	DELETE FROM segment.settings s WHERE s.name = 'objects_version';
 END
@@ -1271,13 +1720,13 @@ BEGIN
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
 		FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
 		WHERE c.relnamespace = 'segment'::regnamespace
-			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers') AND x.grantee <> c.relowner
+			AND c.relname IN ('tier_sizes', 'customer_tier', 'customer_tiers', 'customers', 'members', 'customer_groups', 'group_sizes', 'group_stats', 'group_details') AND x.grantee <> c.relowner
 		UNION ALL
 		SELECT x.privilege_type, 'FUNCTION ' || p.oid::regprocedure::text, x.is_grantable,
 			   CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
 		FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
 		WHERE p.pronamespace = 'segment'::regnamespace
-			AND p.proname IN ('recalculate_customers', 'verify', 'preview') AND x.grantee <> p.proowner
+			AND p.proname IN ('recalculate_customers', 'verify', 'preview', '_due_standings', 'members_at', 'explain', 'explain_condition', 'what_if_group', 'forecast') AND x.grantee <> p.proowner
 	) g;
 	BEGIN
 		PERFORM segment._drop_customer_views();
@@ -1292,7 +1741,11 @@ BEGIN
 		ADD COLUMN IF NOT EXISTS items_bought numeric NOT NULL DEFAULT 0,
 		ADD COLUMN IF NOT EXISTS items_returned numeric NOT NULL DEFAULT 0,
 		ADD COLUMN IF NOT EXISTS filled integer NOT NULL DEFAULT 0,
-		ADD COLUMN IF NOT EXISTS checked xid8;
+		ADD COLUMN IF NOT EXISTS checked xid8,
+		ADD COLUMN IF NOT EXISTS due timestamptz;
+	CREATE INDEX IF NOT EXISTS facts_due ON segment.facts (due) WHERE due IS NOT NULL;
+	CREATE INDEX IF NOT EXISTS changes_code ON segment.changes (code, at);
+	CREATE INDEX IF NOT EXISTS standings_held ON segment.standings USING gin (held);
 	PERFORM segment._comment_customer_tables();
 	FOR ledger IN
 		SELECT to_regclass('segment.counted_' || a.id) FROM segment.attachments a WHERE to_regclass('segment.counted_' || a.id) IS NOT NULL
@@ -1315,7 +1768,7 @@ BEGIN
 		PERFORM segment.load_phone_rules('84');
 	END IF;
 	FOR attached IN
-		SELECT a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
+		SELECT a.relation FROM segment.attachments a
 		UNION
 		SELECT w.relation FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id)) w(relation)
 	LOOP
@@ -1343,6 +1796,14 @@ LANGUAGE c STABLE
 AS 'MODULE_PATHNAME', 'segment_judge_condition';
 REVOKE ALL ON FUNCTION segment._judge(segment.condition, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION segment._judge(segment.condition, timestamptz) IS 'keys of the customers for whom a condition holds, as text, judged in C (internal)';
+
+CREATE FUNCTION segment._figures_of(condition segment.condition, keys text[], at timestamptz DEFAULT NULL,
+	OUT key text, OUT slot integer, OUT figure text, OUT value text, OUT next_change timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'segment_figures_of';
+REVOKE ALL ON FUNCTION segment._figures_of(segment.condition, text[], timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION segment._figures_of(segment.condition, text[], timestamptz) IS 'figures that a condition names, read by key, with the instant at which time may change them; without keys of everybody, without that instant (internal)';
 
 CREATE FUNCTION segment._figures(
 	OUT name text, OUT event text, OUT type text, OUT operators text[], OUT english text, OUT vietnamese text,
@@ -1474,11 +1935,10 @@ SET jit = off
 AS $$
 	WITH RECURSIVE tables(source, oid, relkind, relpersistence, relispartition) AS (
 		SELECT x.source, c.oid, c.relkind, c.relpersistence, c.relispartition
-		FROM (SELECT a.id, a.relation FROM segment.attachments a WHERE segment._is_followed(a.role)
+		FROM (SELECT a.id, a.relation FROM segment.attachments a
 			  UNION
 			  SELECT a.id, w.relation
 			  FROM segment.attachments a CROSS JOIN LATERAL unnest(segment._watched(a.id) || a.watch) AS w(relation)
-			  WHERE segment._is_followed(a.role)
 			 ) AS x(source, relation)
 			JOIN pg_class c ON c.oid = x.relation
 	), below(source, top, oid, relkind, relpersistence) AS (
@@ -1519,7 +1979,7 @@ AS $$
 	FROM segment.attachments a
 		CROSS JOIN (VALUES ('segment_ddl_start'), ('segment_ddl_end'), ('segment_ddl_drop')) AS w(name)
 		LEFT JOIN pg_event_trigger e ON e.evtname = w.name AND e.evtfoid = 'segment._ddl()'::regprocedure
-	WHERE e.evtenabled IS DISTINCT FROM 'A' AND segment._is_followed(a.role)
+	WHERE e.evtenabled IS DISTINCT FROM 'A'
 	ORDER BY 1, 2
 $$;
 REVOKE ALL ON FUNCTION segment._shape_faults() FROM PUBLIC;
@@ -1537,13 +1997,11 @@ CREATE OR REPLACE VIEW segment.sources AS
 		   a.attached_at,
 		   a.attached_by,
 		   CASE WHEN pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL THEN 'the table was dropped'
-				WHEN NOT segment._is_followed(a.role) THEN NULL
 				WHEN NOT segment._is_here() THEN 'the state was restored from another database'
 				ELSE (SELECT pg_catalog.min(m.reason) FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) END AS stale_because,
 		   pg_catalog.to_regclass(pg_catalog.format('segment.source_%s', a.id)) IS NULL
-			OR (segment._is_followed(a.role)
-				AND (NOT segment._is_here()
-					 OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id))) AS stale
+			OR NOT segment._is_here()
+			OR EXISTS (SELECT FROM segment.stale_marks m WHERE m.source OPERATOR(pg_catalog.=) a.id) AS stale
 	FROM segment.attachments a;
 
 CREATE FUNCTION segment._not_read(OUT what text, OUT rows bigint, OUT detail text, OUT hint text) RETURNS SETOF record
@@ -1559,6 +2017,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	orphans bigint;
+	pending text;
 BEGIN
 	item := 'state';
 	IF to_regclass('segment.facts') IS NULL THEN
@@ -1594,9 +2053,7 @@ BEGIN
 
 	FOR item, source, state, rows, detail, hint IN
 		SELECT 'source', s.source, CASE WHEN s.stale THEN 'stale' ELSE 'exact' END, NULL::bigint,
-			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because
-							  WHEN segment._is_followed(s.role) THEN ''
-							  ELSE ': only mapped, nothing is kept of its rows' END,
+			   s.role || CASE WHEN s.stale THEN ': ' || s.stale_because ELSE '' END,
 			   s.advice
 		FROM segment.sources s ORDER BY s.mapping
 	LOOP
@@ -1621,6 +2078,26 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 
+	FOR item, source, state, rows, detail, hint IN
+		SELECT 'group', NULL::regclass, 'does not bind', NULL::bigint, f.fault,
+			   format('Nobody is judged by group "%s" until this is mended, or its condition is changed.', f.code)
+		FROM segment._group_faults() f ORDER BY f.code
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	IF has_table_privilege('segment.pending_groups', 'SELECT') THEN
+		FOR item, source, state, pending, detail, hint IN
+			SELECT 'activation', NULL::regclass, 'pending', p.done_up_to,
+				   format('Group "%s" is to have the condition %s; begun at %s by %s.', g.code, p.condition, p.started_at, p.started_by),
+				   format('CALL segment.activate(%1$L) goes on, CALL segment.cancel_activation(%1$L) gives it up. Until it has ended the group is what it was.', g.code)
+			FROM segment.pending_groups p JOIN segment.groups g ON g.id = p.group_id ORDER BY g.code
+		LOOP
+			EXECUTE 'SELECT count(*) FROM segment.facts f' || CASE WHEN pending IS NULL THEN '' ELSE format(' WHERE f.customer_id > %L', pending) END INTO rows;
+			RETURN NEXT;
+		END LOOP;
+	END IF;
+
 	EXECUTE 'SELECT count(*) FROM segment.facts f WHERE NOT f.is_customer AND (f.number_of_orders <> 0 OR f.number_of_returns <> 0)' INTO orphans;
 	IF orphans > 0 THEN
 		item := 'kept apart';
@@ -1641,7 +2118,6 @@ AS $$
 	WITH RECURSIVE used(source, classid, objid) AS (
 		SELECT a.id, 'pg_rewrite'::regclass::oid, r.oid
 		FROM segment.attachments a JOIN pg_rewrite r ON r.ev_class = to_regclass('segment.source_' || a.id)
-		WHERE segment._is_followed(a.role)
 		UNION
 		SELECT u.source, d.refclassid, d.refobjid
 		FROM used u JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid

@@ -2348,15 +2348,17 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 
-	FOR item, source, state, pending, detail, hint IN
-		SELECT 'activation', NULL::regclass, 'pending', p.done_up_to,
-			   format('Group "%s" is to have the condition %s; begun at %s by %s.', g.code, p.condition, p.started_at, p.started_by),
-			   format('CALL segment.activate(%1$L) goes on, CALL segment.cancel_activation(%1$L) gives it up. Until it has ended the group is what it was.', g.code)
-		FROM segment.pending_groups p JOIN segment.groups g ON g.id = p.group_id ORDER BY g.code
-	LOOP
-		EXECUTE 'SELECT count(*) FROM segment.facts f' || CASE WHEN pending IS NULL THEN '' ELSE format(' WHERE f.customer_id > %L', pending) END INTO rows;
-		RETURN NEXT;
-	END LOOP;
+	IF has_table_privilege('segment.pending_groups', 'SELECT') THEN
+		FOR item, source, state, pending, detail, hint IN
+			SELECT 'activation', NULL::regclass, 'pending', p.done_up_to,
+				   format('Group "%s" is to have the condition %s; begun at %s by %s.', g.code, p.condition, p.started_at, p.started_by),
+				   format('CALL segment.activate(%1$L) goes on, CALL segment.cancel_activation(%1$L) gives it up. Until it has ended the group is what it was.', g.code)
+			FROM segment.pending_groups p JOIN segment.groups g ON g.id = p.group_id ORDER BY g.code
+		LOOP
+			EXECUTE 'SELECT count(*) FROM segment.facts f' || CASE WHEN pending IS NULL THEN '' ELSE format(' WHERE f.customer_id > %L', pending) END INTO rows;
+			RETURN NEXT;
+		END LOOP;
+	END IF;
 
 	EXECUTE 'SELECT count(*) FROM segment.facts f WHERE NOT f.is_customer AND (f.number_of_orders <> 0 OR f.number_of_returns <> 0)' INTO orphans;
 	IF orphans > 0 THEN

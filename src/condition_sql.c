@@ -1958,10 +1958,15 @@ pass_for(KeyedWriter *writer, const BoundFigure *figure, TimestampTz since)
  * Clauses over texts.
  */
 
-/* Whether a clause is judged in C: whatever folds, but not a product's key, which is compared as it is. */
+/*
+ * Whether a clause is judged in C: whatever folds, but not a product's key, which
+ * is compared as it is; and anniversaries where days are not plain SQL.
+ */
 static bool
-is_told(const BoundNode *clause)
+is_told(const SqlWriter *writer, const BoundNode *clause)
 {
+	if (clause->anniversary)
+		return clause->instant && segment_days_come_again(writer->shop->zone);
 	if (clause->type != VALUE_TEXT && clause->type != VALUE_LIST)
 		return false;
 	return strcmp(clause->field, "id") != 0 || clause->kind == CONDITION_HAS_WORD || clause->kind == CONDITION_IS_NULL;
@@ -2009,10 +2014,12 @@ text_clause_of(KeyedWriter *writer, FieldTexts *texts, const BoundNode *clause)
 	return told;
 }
 
-/* A text of a field as it is compared with known ones: byte by byte. */
+/* A value of a field as it is compared with known ones: as text, byte by byte; instants in microseconds. */
 static char *
 plain_text(const BoundNode *clause, const char *expr)
 {
+	if (clause->type == VALUE_DATE)
+		return psprintf("(extract(epoch FROM %s) * 1000000)::bigint::text COLLATE \"C\"", expr);
 	return psprintf("(%s)%s::text COLLATE \"C\"", expr, clause->type == VALUE_LIST ? "::text[]" : "");
 }
 
@@ -2078,14 +2085,14 @@ test_of(KeyedWriter *writer, Pass *pass, List *clauses)
 
 			if (reached)
 				parts = lappend(parts, unconstify(char *, reached));
-			parts = lappend(parts, is_told(clause) ? told_sql(writer, clause, expr)
+			parts = lappend(parts, is_told(&writer->sql, clause) ? told_sql(writer, clause, expr)
 							: clause_sql(&writer->sql, clause, expr, NULL, true));
 		}
 		by_branch = lappend(by_branch, join_sql(parts, " AND "));
 	}
 	foreach(cell, clauses)
 	{
-		if (is_told(lfirst(cell)))
+		if (is_told(&writer->sql, lfirst(cell)))
 			select_unknown_texts(writer, pass, lfirst(cell));
 	}
 	return extra_of(pass, by_branch);

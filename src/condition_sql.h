@@ -27,7 +27,7 @@ typedef enum FigurePart
 typedef struct FieldTexts
 {
 	const char *field;
-	ValueType	type;			/* VALUE_LIST: texts are arrays as they are written */
+	ValueType	type;			/* VALUE_LIST: arrays as they are written; VALUE_DATE: microseconds since 1970 */
 	int			parameter;		/* of the query: array of the known ones */
 	List	   *known;			/* of char * */
 	List	   *clauses;		/* of TextClause */

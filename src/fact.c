@@ -1678,16 +1678,17 @@ write_dates(Firing *firing, Values *customers)
 							   3, types), arrays, NULL);
 	segment_resume(&caller);
 
-	/* they are judged by what their rows say now */
+	/* groups are judged by them */
 	for (int i = 0; i < firing->judgements.n; i++)
 	{
-		Facts	   *facts = &firing->judgements.items[i].after;
-		Datum	   *found = bsearch_arg(&facts->customer, customers->values, customers->n, sizeof(Datum), compare_data, set);
+		Facts	   *after = &firing->judgements.items[i].after;
+		Datum	   *found = bsearch_arg(&after->customer, customers->values, customers->n, sizeof(Datum),
+										compare_data, set);
 
 		if (found == NULL)
 			continue;
-		facts->first_order_at = first[found - customers->values];
-		facts->last_order_at = last[found - customers->values];
+		after->first_order_at = first[found - customers->values];
+		after->last_order_at = last[found - customers->values];
 	}
 }
 

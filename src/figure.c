@@ -516,15 +516,22 @@ text_array(List *texts)
 	return PointerGetDatum(segment_array(TEXTOID, elements, NULL, n));
 }
 
-/* A list as it is written, read. */
-static Datum
-array_written(char *written)
+/* A value of a field from its text. */
+static FigureValue
+field_value(const FieldTexts *texts, char *text)
 {
+	FigureValue value = {.text = text};
 	Oid			input;
 	Oid			ioparam;
 
-	getTypeInputInfo(TEXTARRAYOID, &input, &ioparam);
-	return OidInputFunctionCall(input, written, ioparam, -1);
+	if (texts->type == VALUE_DATE)
+		value.instant = strtoi64(text, NULL, 10) - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	else if (texts->type == VALUE_LIST)
+	{
+		getTypeInputInfo(TEXTARRAYOID, &input, &ioparam);
+		read_list(OidInputFunctionCall(input, text, ioparam, -1), &value);
+	}
+	return value;
 }
 
 static bool
@@ -544,15 +551,13 @@ is_known(const FieldTexts *texts, const char *text)
 static void
 learn_text(FigureReader *reader, FieldTexts *texts, char *text, const Shop *shop)
 {
-	FigureValue value = {.text = text};
-	MemoryContext before;
+	MemoryContext before = CurrentMemoryContext;
+	FigureValue value;
 	ListCell   *cell;
 
 	if (is_known(texts, text))
 		return;
-	if (texts->type == VALUE_LIST)
-		read_list(array_written(text), &value);
-	before = CurrentMemoryContext;
+	value = field_value(texts, text);
 	foreach(cell, texts->clauses)
 	{
 		TextClause *told = lfirst(cell);
@@ -591,19 +596,18 @@ learn_texts(FigureReader *reader, const FigureQuery *query, SPITupleTable *table
 	bool		learnt = false;
 	ListCell   *cell;
 
-	if (query->texts == NIL)
-		return false;
-	for (uint64 i = 0; i < rows; i++)
+	foreach(cell, query->columns)
 	{
-		foreach(cell, query->columns)
+		const FigureColumn *column = lfirst(cell);
+
+		if (column->part != PART_UNKNOWN_TEXTS)
+			continue;
+		for (uint64 i = 0; i < rows; i++)
 		{
-			const FigureColumn *column = lfirst(cell);
 			bool		isnull;
 			Datum		value;
 			FigureValue list;
 
-			if (column->part != PART_UNKNOWN_TEXTS)
-				continue;
 			value = SPI_getbinval(table->vals[i], table->tupdesc, foreach_current_index(cell) + 2, &isnull);
 			if (isnull)
 				continue;
@@ -822,21 +826,19 @@ read_column(FigureReader *reader, const FigureColumn *column, Datum value, bool 
 	}
 }
 
-/* The figures that a query gives for one customer. */
+/* The figures that a query gives for one customer, in columns after the key. */
 static void
-read_customer(FigureReader *reader, const FigureQuery *query, HeapTuple row, TupleDesc desc, const Shop *shop,
-			  FigureValue *figures)
+read_customer(FigureReader *reader, const FigureQuery *query, const Datum *values, const bool *nulls, TupleDesc desc,
+			  const Shop *shop, FigureValue *figures)
 {
 	LedgerColumns columns = {0};
 	ListCell   *cell;
 
 	foreach(cell, query->columns)
 	{
-		int			attno = foreach_current_index(cell) + 2;
-		bool		isnull;
-		Datum		value = SPI_getbinval(row, desc, attno, &isnull);
+		int			n = foreach_current_index(cell) + 1;
 
-		read_column(reader, lfirst(cell), value, isnull, SPI_gettypeid(desc, attno), shop, figures, &columns);
+		read_column(reader, lfirst(cell), values[n], nulls[n], TupleDescAttr(desc, n)->atttypid, shop, figures, &columns);
 	}
 	if (query->ledger != NIL)
 	{
@@ -872,6 +874,8 @@ read_query(FigureReader *reader, int number, const Asked *asked, const Shop *sho
 	const FigureQuery *query = list_nth(reader->queries, number);
 	uint64		n = run_query(reader, number, asked, shop);
 	SPITupleTable *table = SPI_tuptable;
+	Datum	   *values = palloc(sizeof(Datum) * table->tupdesc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * table->tupdesc->natts);
 
 	if (number == 0)
 	{
@@ -883,15 +887,15 @@ read_query(FigureReader *reader, int number, const Asked *asked, const Shop *sho
 	for (uint64 i = 0; i < n; i++)
 	{
 		CustomerFigures *entry = &(*result)[i];
-		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
 		if (number == 0)
 		{
-			entry->customer = segment_copy_customer(reader->set, SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull));
+			entry->customer = segment_copy_customer(reader->set, values[0]);
 			entry->figures = no_figures(reader->bound);
 		}
-		read_customer(reader, query, table->vals[i], table->tupdesc, shop, entry->figures);
+		read_customer(reader, query, values, nulls, table->tupdesc, shop, entry->figures);
 	}
 	SPI_freetuptable(table);
 }

@@ -134,12 +134,28 @@ classify(Judging *judging, Judgement *item, const Facts *facts, FigureValue *fig
 		item->due = Min(item->due, verdict.due);
 }
 
-/* Judge customers, sorted by key, at an instant. */
+/* A standing whose arrays are to outlive the context that they are in. */
+static void
+keep_standing(Standing *standing)
+{
+	Size		n = Max(standing->n, 1);
+
+	standing->held = memcpy(palloc(sizeof(int) * n), standing->held, sizeof(int) * standing->n);
+	standing->since = memcpy(palloc(sizeof(TimestampTz) * n), standing->since, sizeof(TimestampTz) * standing->n);
+}
+
+/*
+ * Judge customers, sorted by key, at an instant.  Of all that this takes only
+ * new standings are left in the current context.
+ */
 static void
 judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, Concerned *concerned,
 		 FigureReader *reader, TimestampTz at, Snapshot snapshot, const Reason *reason)
 {
 	bool		all = concerned == segment_concerned(judging->rules, TOUCHES_ALL);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "segment figures of a batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext each = AllocSetContextCreate(scratch, "segment customer", ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(scratch);
 	Shop		shop = segment_rules_shop(judging->rules, at);
 	FigureValue **vectors = read_vectors(judging, items, facts, n,
 										 !concerned->reads ? NULL : reader != NULL ? reader : &concerned->reader,
@@ -147,12 +163,20 @@ judge_at(Judging *judging, Judgement **items, const Facts **facts, int n, Concer
 
 	for (int i = 0; i < n; i++)
 	{
-		Reason		its = {.at = at, .cause = items[i]->cause, .source = items[i]->source, .source_key = items[i]->source_key};
+		Judgement  *item = items[i];
+		Reason		its = {.at = at, .cause = item->cause, .source = item->source, .source_key = item->source_key};
+		const int  *held = item->standing.held;
 
 		CHECK_FOR_INTERRUPTS();
-		classify(judging, items[i], facts[i], vectors[i], &shop, concerned, all,
-				 reason ? reason : &its);
+		MemoryContextSwitchTo(each);
+		classify(judging, item, facts[i], vectors[i], &shop, concerned, all, reason ? reason : &its);
+		MemoryContextSwitchTo(before);
+		if (item->standing.held != held)
+			keep_standing(&item->standing);
+		MemoryContextReset(each);
 	}
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(scratch);
 }
 
 /* Facts as a snapshot shows them; of whom it shows none they stay as they are. */
@@ -291,6 +315,28 @@ segment_past_snapshot(void)
 	return snapshot;
 }
 
+/* Judge customers whose facts are written, sorted by key, and write what comes of it. */
+static uint64
+judge_batch(Judging *judging, Judgements *batch, Concerned *concerned)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "segment judge", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+	Moves		moves = {0};
+	uint64		moved;
+
+	segment_read_standings(judging->set, batch, InvalidSnapshot);
+	segment_moves_begin(&moves, judging->set);
+	judging->moves = &moves;
+	if (judging->past != InvalidSnapshot)
+		replay(judging, batch);
+	judge_now(judging, batch, concerned);
+	moved = segment_moves_end(&moves, batch);
+	judging->moves = NULL;
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(context);
+	return moved;
+}
+
 /*
  * Judge the customers whose facts this transaction has just written; returns
  * how many moved.  Those whom the rows in question cannot have moved are passed
@@ -300,12 +346,11 @@ uint64
 segment_judge(SourceSet *set, Judgements *judgements)
 {
 	Judging		judging = {.set = set};
-	Moves		moves = {0};
 	const Ruleset *ruleset;
 	int			touched = judgements->touched;
 	int			n = 0;
 	bool		overdue = false;
-	uint64		moved;
+	uint64		moved = 0;
 
 	if (judgements->n == 0)
 		return 0;
@@ -334,19 +379,16 @@ segment_judge(SourceSet *set, Judgements *judgements)
 		judgements->items[n++] = *item;
 	}
 	judgements->n = n;
-	if (n == 0)
-		return 0;
-	segment_read_standings(set, judgements, InvalidSnapshot);
-	segment_moves_begin(&moves, set);
-	judging.moves = &moves;
 	if (overdue)
-	{
 		judging.past = segment_past_snapshot();
-		replay(&judging, judgements);
-		UnregisterSnapshot(judging.past);
+	for (int i = 0; i < n; i += JUDGE_BATCH)
+	{
+		Judgements	batch = {.n = Min(n - i, JUDGE_BATCH), .items = judgements->items + i};
+
+		moved += judge_batch(&judging, &batch, segment_concerned(judging.rules, touched));
 	}
-	judge_now(&judging, judgements, segment_concerned(judging.rules, touched));
-	moved = segment_moves_end(&moves, judgements);
+	if (overdue)
+		UnregisterSnapshot(judging.past);
 	return moved;
 }
 

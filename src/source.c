@@ -609,13 +609,11 @@ selected_columns(Query *query, RangeTblEntry *rte)
 }
 
 /*
- * Take the mapping apart: expressions of the fields, and what they read.  False
- * where the view is gone: it is being detached, and will be read without.
+ * Take the mapping apart: expressions of the fields, and what they read.
  */
-static bool
-read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
+static void
+read_mapping(SourceSet *set, Source *source, Relation view, ArrayType *watch)
 {
-	Relation	relation = try_relation_open(view, AccessShareLock);
 	Query	   *mapping = NULL;
 	Index		table_rti = 0;
 	LinkSearch	search = {.set = set, .source = source};
@@ -624,16 +622,13 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	int			nwatched;
 	int			i;
 
-	if (relation == NULL)
-		return false;
-	foreach(cell, get_view_query(relation)->rtable)
+	foreach(cell, get_view_query(view)->rtable)
 	{
 		RangeTblEntry *rte = lfirst(cell);
 
 		if (rte->rtekind == RTE_SUBQUERY)
 			mapping = copyObject(rte->subquery);
 	}
-	table_close(relation, AccessShareLock);
 	if (mapping == NULL)
 		elog(ERROR, "view of source %d is not a mapping", source->id);
 	i = 0;
@@ -720,7 +715,6 @@ read_mapping(SourceSet *set, Source *source, Oid view, ArrayType *watch)
 	i = 0;
 	foreach(cell, search.links)
 		source->links[i++] = *(Link *) lfirst(cell);
-	return true;
 }
 
 /*
@@ -737,7 +731,7 @@ mapping_sql(SourceSet *set, Oid view)
 	segment_execute_latest(psprintf("SELECT pg_get_viewdef(%u::oid)", view));
 	definition = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	if (definition == NULL)
-		return NULL;
+		elog(ERROR, "view %u has no definition", view);
 	length = strlen(definition);
 	while (length > 0 && (definition[length - 1] == ';' || definition[length - 1] == '\n'))
 		definition[--length] = '\0';
@@ -816,6 +810,7 @@ read_source(SourceSet *set, Source *source, HeapTuple row, TupleDesc desc,
 	bool		isnull;
 	char	   *role = SPI_getvalue(row, desc, 3);
 	Oid			view;
+	Relation	relation;
 	Datum		watch;
 
 	source->id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
@@ -843,11 +838,13 @@ read_source(SourceSet *set, Source *source, HeapTuple row, TupleDesc desc,
 	source->filling = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
 	source->currency = SPI_getvalue(row, desc, 6);
 	source->name = qualified_name(source->relid);
-	source->mapping_sql = mapping_sql(set, view);
 	watch = SPI_getbinval(row, desc, 5, &isnull);
-	if (source->mapping_sql == NULL ||
-		!read_mapping(set, source, view, DatumGetArrayTypePCopy(watch)))
-		return false;
+	relation = try_relation_open(view, AccessShareLock);
+	if (relation == NULL)
+		return false;			/* it is being detached, and will be read without */
+	source->mapping_sql = mapping_sql(set, view);
+	read_mapping(set, source, relation, DatumGetArrayTypePCopy(watch));
+	table_close(relation, AccessShareLock);
 	for (int i = 0; i < source->nlinks; i++)
 		add_dependency(source->links[i].relid);
 	return true;

@@ -6,6 +6,8 @@
 SET datestyle = 'ISO, DMY';
 SET timezone = 'Asia/Ho_Chi_Minh';
 SET client_min_messages = warning;
+DROP EXTENSION segment CASCADE;
+CREATE EXTENSION segment;
 SELECT segment.configure(timezone => 'Asia/Ho_Chi_Minh');
 
 -- the owner of the shop has no right on the schema "segment"
@@ -57,6 +59,11 @@ SELECT * FROM by_key('monthly_total > 0 AND monthly_average > 0 AND monthly_aver
 -- and what does not
 SELECT * FROM by_key('number_of_orders(date >= 2026-02-01) > 0 AND amount_spent > 0 AND first_order_date < -1d AND days_since_last_order > 1 AND number_of_orders(date >= -3d) > 0', '2026-08-01', '{1}');
 
+-- days that come again are no plain SQL
+SELECT segment.configure(timezone => 'America/St_Johns');
+SELECT * FROM by_key('number_of_orders(anniversary(date) = today) > 0 OR number_of_orders(anniversary(date) BETWEEN -3d AND +3d, date >= -30d) > 0', '2026-03-04 18:00', '{1,2}');
+SELECT segment.configure(timezone => 'Asia/Ho_Chi_Minh');
+
 -- more than one query, more texts than are remembered; keys that repeat over partitions; each as in the whole reading
 GRANT USAGE ON SCHEMA segment TO regress_figures_merchant;
 CREATE FUNCTION differences(condition text, at timestamptz) RETURNS TABLE (figures bigint, different bigint) LANGUAGE sql AS $$
@@ -74,6 +81,8 @@ CREATE ROLE regress_figures_other;
 ALTER TABLE shop.points OWNER TO regress_figures_other;
 SELECT * FROM by_key('points > 0', '2026-04-01 10:00', '{1}');
 
+DROP FUNCTION by_key, differences;
+DROP EXTENSION segment CASCADE;
 DROP SCHEMA shop CASCADE;
-REVOKE USAGE ON SCHEMA segment FROM regress_figures_merchant;
 DROP ROLE regress_figures_merchant, regress_figures_other;
+CREATE EXTENSION segment;

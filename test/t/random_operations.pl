@@ -126,6 +126,7 @@ sub episode
 	my @history;
 	my $right = 1;
 	my $cause = 0;
+	my $killing = 0;
 	my $n = 0;
 	while ($n < $length && $right)
 	{
@@ -140,12 +141,14 @@ sub episode
 		my $mend = rand() < 0.7 || $n >= $length ? int rand 3 : -1;
 		my $since = time;
 		send_operations($psql[$_], @{ $chunks[$_] }) for 0 .. $#psql;
-		my $killing = grep { /pg_terminate_backend/ } map { @{ $_->{units} } } map { @$_ } @chunks;
-		my @odd = map { wait_for($_, $killing) } @psql;
+		# who is terminated while idle hears of it with the next statement
+		my $was_killing = $killing;
+		$killing = grep { /pg_terminate_backend/ } map { @{ $_->{units} } } map { @$_ } @chunks;
+		my @odd = map { wait_for($_, $killing || $was_killing) } @psql;
 		$worked += time - $since;
 		for my $session (@psql)
 		{
-			$session = session($session->{n}, 'shop') if $session->{gone} && $killing;
+			$session = session($session->{n}, 'shop') if $session->{gone} && ($killing || $was_killing);
 		}
 		$cause ||= has_cause(map { @$_ } @chunks);
 		push @history, map { @$_ } @chunks;
