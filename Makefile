@@ -72,6 +72,7 @@ REGRESS = \
 	ladders \
 	groups \
 	activate \
+	clock \
 	lines \
 	custom \
 	points_offers_tags \
