@@ -2097,7 +2097,8 @@ BEGIN
 			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
 			WHERE f.available
 		), figures AS (
-			SELECT k.name, k.event, k.type, k.n, 0 AS more, k.label, NULL::text AS ladder FROM known k WHERE k.name NOT IN ('tier', 'groups') OR k.event IS NOT NULL
+			SELECT k.name, k.event, k.type, k.n, 0 AS more, k.label, NULL::text AS ladder FROM known k
+			WHERE k.event IS NOT NULL OR k.name <> 'tier' AND (k.name <> 'groups' OR EXISTS (SELECT FROM segment._groups()))
 			UNION ALL
 			SELECT CASE WHEN l.is_default THEN k.name ELSE format('tier(ladder = ''%s'')', l.code) END, NULL, k.type, k.n,
 				row_number() OVER (ORDER BY l.is_default DESC, l.code),
@@ -2157,13 +2158,15 @@ BEGIN
 					'label', f.label,
 					'type', f.type,
 					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
-					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
+					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name IN ('sex', 'groups') AND f.event IS NULL THEN 'select'
 											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
 					'placeholder', CASE WHEN f.type IN ('date', 'anniversary') THEN '2026-01-31, -30d, today, last_month' END,
 					'values', CASE
 						WHEN f.name = 'sex' AND f.event IS NULL THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
 							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
+						WHEN f.name = 'groups' AND f.event IS NULL THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', g.code, 'label', g.name) ORDER BY g.code) FROM segment._groups() g)
 						WHEN f.type = 'tier' THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
 							FROM segment._ranked_tiers() t WHERE t.ladder = f.ladder) END,
