@@ -1,6 +1,8 @@
 -- What is told of time: ticks that are late, a clock that was set back, who was
 -- in a group as a past day ended.
 SET client_min_messages = warning;
+DROP EXTENSION segment CASCADE;
+CREATE EXTENSION segment;
 SET timezone = 'Asia/Ho_Chi_Minh';
 SET segment.at = '2026-03-01 10:00+07';
 
@@ -101,6 +103,8 @@ SELECT segment.tick();
 SELECT at, code, action, cause FROM segment.changes WHERE customer_id = 2 AND code = 'recent' ORDER BY version;
 
 RESET segment.at;
+DROP EXTENSION segment CASCADE;
 DROP SCHEMA shop CASCADE;
 DROP OWNED BY clock_reader;
 DROP ROLE clock_reader;
+CREATE EXTENSION segment;
