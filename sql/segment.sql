@@ -1579,10 +1579,10 @@ BEGIN
 			   f.amount_ordered / nullif(f.number_of_orders, 0) AS average_order_value,
 			   segment._day_of(f.first_order_at, z.zone) AS first_order_date,
 			   segment._day_of(f.last_order_at, z.zone) AS last_order_date,
-			   segment._day_of(now(), z.zone) - segment._day_of(f.last_order_at, z.zone) AS days_since_last_order,
+			   segment._day_of(z.now, z.zone) - segment._day_of(f.last_order_at, z.zone) AS days_since_last_order,
 			   z.stale_since IS NOT NULL AND NOT coalesce(f.checked > z.stale_since, false) AS stale
 		FROM segment.facts f
-			CROSS JOIN (SELECT segment._setting('timezone') AS zone, segment._stale_since() AS stale_since OFFSET 0) z
+			CROSS JOIN (SELECT segment._setting('timezone') AS zone, segment._now() AS now, segment._stale_since() AS stale_since OFFSET 0) z
 		WHERE f.is_customer;
 	REVOKE ALL ON segment.customers FROM PUBLIC;
 	COMMENT ON VIEW segment.customers IS 'every counted customer with the figures kept for them; money in the shop''s currency, dates in the shop''s zone';

@@ -34,6 +34,7 @@ SELECT item, state, rows, detail FROM segment.status() WHERE item IN ('clock', '
 SET segment.at = '2026-03-06 10:00+07';
 SELECT item, state, rows, detail FROM segment.status() WHERE item IN ('clock', 'tick');
 SELECT group_code, customer_id, since FROM segment.members ORDER BY 1, 2;
+SELECT customer_id, last_order_date, days_since_last_order FROM segment.customers ORDER BY 1;
 
 -- members of past days, before the tick and after it
 SELECT day, array(SELECT customer_id FROM segment.members_at('recent', day) ORDER BY 1) AS recent,
