@@ -71,6 +71,7 @@ REGRESS = \
 	not_read \
 	ladders \
 	groups \
+	group_sources \
 	activate \
 	lines \
 	custom \

@@ -22,6 +22,7 @@ SELECT set_eq(
 	$$ SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' FROM pg_proc p
 	   WHERE p.pronamespace = 'segment'::regnamespace AND p.proname NOT LIKE '\_%' $$,
 	ARRAY[
+		'activate(IN group_code text, IN condition segment.condition, IN batch_size integer)',
 		'all_of(VARIADIC conditions segment.condition[])',
 		'any_of(VARIADIC conditions segment.condition[])',
 		'negate(condition segment.condition)',
@@ -33,6 +34,7 @@ SELECT set_eq(
 		'attach_return_lines("table" regclass, return_key text, product text, category text, quantity text, amount text, key text, at_zone text, counted_when text, watch regclass[], returns regclass, custom jsonb, fill boolean)',
 		'attach_returns("table" regclass, amount text, at text, customer text, order_key text, key text, at_zone text, currency text, counted_when text, watch regclass[], orders regclass, items text, custom jsonb, fill boolean)',
 		'attach_tags("table" regclass, customer text, tag text, at_zone text, counted_when text, watch regclass[], custom jsonb, fill boolean)',
+		'cancel_activation(IN group_code text)',
 		'configure(timezone text, country_code text, currency text, money_unit numeric, max_moves integer, given_name text)',
 		'detach("table" regclass, role text)',
 		'explain("group" text, customer bigint, OUT depth integer, OUT clause text, OUT holds boolean, OUT value text, OUT changes_at timestamp with time zone)',
@@ -70,7 +72,7 @@ SELECT set_eq(
 	$$ SELECT c.relname || CASE c.relkind WHEN 'v' THEN ' (view)' WHEN 'S' THEN ' (sequence)' ELSE '' END
 	   FROM pg_class c WHERE c.relnamespace = 'segment'::regnamespace AND c.relkind IN ('r', 'v', 'S') $$,
 	ARRAY['attachments', 'changes', 'configuration (view)', 'counted_3', 'customer_tier (view)', 'customer_tiers (view)',
-		  'customers (view)', 'epoch', 'facts', 'figures (view)', 'former_tiers', 'former_groups', 'members (view)', 'customer_groups (view)', 'group_sizes (view)', 'group_stats (view)', 'group_details (view)', 'groups', 'ladders', 'left_out', 'phone_rules', 'region_aliases', 'rule_change_id (sequence)', 'rule_changes (view)', 'rule_history', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
+		  'customers (view)', 'epoch', 'facts', 'figures (view)', 'former_tiers', 'former_groups', 'members (view)', 'customer_groups (view)', 'group_sizes (view)', 'group_stats (view)', 'group_details (view)', 'groups', 'ladders', 'left_out', 'pending_groups', 'phone_rules', 'region_aliases', 'rule_change_id (sequence)', 'rule_changes (view)', 'rule_history', 'rule_id (sequence)', 'ruleset', 'settings', 'source_id (sequence)',
 		  'source_1 (view)', 'source_2 (view)', 'source_3 (view)', 'sources (view)', 'stale_marks', 'standings',
 		  'tier_sizes (view)', 'tiers'],
 	'tables, views and sequences are these');
