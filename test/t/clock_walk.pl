@@ -10,6 +10,7 @@
 #                 those that somebody entered or left on that day)
 #   DAYS=number   how far (default 1,096)
 #   SEED=number   other customers and sales (default: the same every time)
+#   UNTICKED=number  days between two readings of the shop without ticks (default 60)
 #   ZONE=name     default America/Sao_Paulo, where clocks changed at midnight
 
 use strict;
