@@ -73,6 +73,7 @@ REGRESS = \
 	groups \
 	group_sources \
 	activate \
+	clock \
 	lines \
 	custom \
 	points_offers_tags \

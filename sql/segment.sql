@@ -453,8 +453,7 @@ COMMENT ON FUNCTION segment._day_of(timestamptz, text) IS 'the day of an instant
 CREATE FUNCTION segment._begin_of_day(day date, zone text) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'segment_begin_of_day';
-REVOKE ALL ON FUNCTION segment._begin_of_day(date, text) FROM PUBLIC;
-COMMENT ON FUNCTION segment._begin_of_day(date, text) IS 'the first instant of a local day, also where midnight does not exist or comes twice (internal)';
+COMMENT ON FUNCTION segment._begin_of_day(date, text) IS 'the first instant of a local day, also where midnight does not exist or comes twice; for readers of the past, so anyone may call it (internal)';
 
 CREATE FUNCTION segment._add_offset(day date, day_offset text) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -1538,6 +1537,7 @@ COMMENT ON PROCEDURE segment.tick_in_batches(integer) IS 'bring everyone who is 
 CREATE FUNCTION segment.purge_changes(keep interval) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
 AS $$
 DECLARE
 	kept_from timestamptz := segment._now() - keep;
@@ -1732,14 +1732,16 @@ AS '$libdir/segment', 'segment_due_standings'$$, key_type);
 			   coalesce(sum(f.number_of_orders), 0)::bigint AS number_of_orders,
 			   coalesce(sum(f.amount_ordered - f.amount_returned), 0) AS amount_spent,
 			   sum(f.amount_ordered) / nullif(sum(f.number_of_orders), 0) AS average_order_value,
+			   round(coalesce(sum(f.amount_ordered - f.amount_returned), 0) / nullif(t.amount_spent, 0), 4) AS share_of_sales,
 			   segment._stale() AS stale
 		FROM segment._groups() g
 			LEFT JOIN segment.members m ON m.group_code = g.code
 			LEFT JOIN segment.facts f ON f.customer_id = m.customer_id
-		GROUP BY g.code, g.name, g.kind
+			CROSS JOIN (SELECT sum(c.amount_ordered - c.amount_returned) AS amount_spent FROM segment.facts c WHERE c.is_customer) t
+		GROUP BY g.code, g.name, g.kind, t.amount_spent
 		ORDER BY g.code;
 	REVOKE ALL ON segment.group_stats FROM PUBLIC;
-	COMMENT ON VIEW segment.group_stats IS 'orders, spend and average order value of each group''s members, of all time';
+	COMMENT ON VIEW segment.group_stats IS 'orders, spend, average order value and share of all customers'' spend of each group''s members, of all time';
 
 	CREATE VIEW segment.group_details AS
 		SELECT g.code AS group_code, g.name AS group_name, g.kind, g.description, g.condition::text AS condition, g.active,
@@ -1753,7 +1755,7 @@ AS '$libdir/segment', 'segment_due_standings'$$, key_type);
 
 	EXECUTE format($$
 CREATE FUNCTION segment.members_at("group" text, date date) RETURNS TABLE (customer_id %1$s)
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $members$
 #variable_conflict use_column
@@ -1767,7 +1769,11 @@ BEGIN
 		RAISE EXCEPTION 'there is no group "%%"', "group"
 			USING ERRCODE = 'undefined_object', HINT = 'View segment.group_sizes has the codes.';
 	END IF;
-	IF ended IS NULL OR ended > segment._now() THEN
+	IF ended IS NULL THEN
+		RAISE EXCEPTION 'argument "date" is not a day of the calendar'
+			USING ERRCODE = 'datetime_field_overflow', HINT = 'Give a day that has ended.';
+	END IF;
+	IF ended > segment._now() THEN
 		RAISE EXCEPTION 'the day %% has not ended', date
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'segment.members has today''s members, segment.forecast() those of a day to come.';
 	END IF;
@@ -2091,7 +2097,8 @@ BEGIN
 			FROM segment._figures() WITH ORDINALITY AS f(name, event, type, operators, english, vietnamese, available, missing, n)
 			WHERE f.available
 		), figures AS (
-			SELECT k.name, k.event, k.type, k.n, 0 AS more, k.label, NULL::text AS ladder FROM known k WHERE k.name NOT IN ('tier', 'groups') OR k.event IS NOT NULL
+			SELECT k.name, k.event, k.type, k.n, 0 AS more, k.label, NULL::text AS ladder FROM known k
+			WHERE k.event IS NOT NULL OR k.name <> 'tier' AND (k.name <> 'groups' OR EXISTS (SELECT FROM segment._groups()))
 			UNION ALL
 			SELECT CASE WHEN l.is_default THEN k.name ELSE format('tier(ladder = ''%s'')', l.code) END, NULL, k.type, k.n,
 				row_number() OVER (ORDER BY l.is_default DESC, l.code),
@@ -2151,13 +2158,15 @@ BEGIN
 					'label', f.label,
 					'type', f.type,
 					'inputType', CASE WHEN f.type = 'number' THEN 'number' WHEN f.type NOT IN ('event', 'boolean') THEN 'text' END,
-					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name = 'sex' AND f.event IS NULL THEN 'select'
+					'valueEditorType', CASE WHEN f.type = 'tier' OR f.name IN ('sex', 'groups') AND f.event IS NULL THEN 'select'
 											WHEN f.type = 'boolean' THEN 'checkbox' WHEN f.type <> 'event' THEN 'text' END,
 					'placeholder', CASE WHEN f.type IN ('date', 'anniversary') THEN '2026-01-31, -30d, today, last_month' END,
 					'values', CASE
 						WHEN f.name = 'sex' AND f.event IS NULL THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', s.name, 'label', CASE language WHEN 'vi' THEN s.vietnamese ELSE s.english END) ORDER BY s.n)
 							FROM (VALUES (1, 'female', 'Female', 'Nữ'), (2, 'male', 'Male', 'Nam')) AS s(n, name, english, vietnamese))
+						WHEN f.name = 'groups' AND f.event IS NULL THEN (
+							SELECT jsonb_agg(jsonb_build_object('name', g.code, 'label', g.name) ORDER BY g.code) FROM segment._groups() g)
 						WHEN f.type = 'tier' THEN (
 							SELECT jsonb_agg(jsonb_build_object('name', t.code, 'label', t.name) ORDER BY t.rank, t.code)
 							FROM segment._ranked_tiers() t WHERE t.ladder = f.ladder) END,
@@ -2280,6 +2289,9 @@ AS $$
 DECLARE
 	orphans bigint;
 	pending text;
+	judged_at timestamptz := segment._now();
+	clock timestamptz := coalesce(nullif(current_setting('segment.at', true), '')::timestamptz, now());
+	waiting_since timestamptz;
 BEGIN
 	item := 'state';
 	IF to_regclass('segment.facts') IS NULL THEN
@@ -2358,6 +2370,30 @@ BEGIN
 			EXECUTE 'SELECT count(*) FROM segment.facts f' || CASE WHEN pending IS NULL THEN '' ELSE format(' WHERE f.customer_id > %L', pending) END INTO rows;
 			RETURN NEXT;
 		END LOOP;
+	END IF;
+
+	IF judged_at > clock + interval '1 minute' THEN
+		item := 'clock';
+		source := NULL;
+		state := 'behind';
+		rows := NULL;
+		detail := format('The last tick worked at %s, and now is %s.', judged_at, clock);
+		hint := 'Until the clock has caught up everyone is judged as of that instant: it was set back, or a tick in a rehearsal with segment.at was committed.';
+		RETURN NEXT;
+	END IF;
+
+	-- before segment.upgrade() there may be no such column
+	IF segment._is_here() AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'segment.facts'::regclass AND a.attname = 'due') THEN
+		EXECUTE 'SELECT count(*), min(f.due) FROM segment.facts f WHERE f.due <= $1'
+			INTO rows, waiting_since USING judged_at - interval '1 hour';
+		IF rows > 0 THEN
+			item := 'tick';
+			source := NULL;
+			state := 'late';
+			detail := format('Customers are due since %s, and no tick has brought them up to date.', waiting_since);
+			hint := 'Views compute their groups whenever they are read, and their changes are not written yet: CALL segment.tick_in_batches(), once a minute.';
+			RETURN NEXT;
+		END IF;
 	END IF;
 
 	EXECUTE 'SELECT count(*) FROM segment.facts f WHERE NOT f.is_customer AND (f.number_of_orders <> 0 OR f.number_of_returns <> 0)' INTO orphans;

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "preview.h"
 #include "row.h"
+#include "ruleset.h"
 #include "saved_plan.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -335,7 +336,7 @@ segment_explain(PG_FUNCTION_ARGS)
 	open_explanation(&explanation, PG_GETARG_DATUM(1));
 	condition = segment_group_condition(explanation.set, text_to_cstring(PG_GETARG_TEXT_PP(0)), &active);
 	if (condition != NULL)
-		explain(&explanation, condition, segment_now());
+		explain(&explanation, condition, segment_judging_instant(GetActiveSnapshot()));
 	segment_sources_release();
 	SPI_finish();
 	return (Datum) 0;

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "preview.h"
 #include "row.h"
+#include "ruleset.h"
 #include "saved_plan.h"
 #include "text_fold.h"
 #include "utils/acl.h"
@@ -702,7 +703,7 @@ segment_what_if_group(PG_FUNCTION_ARGS)
 	code = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	segment_connect(0);
 	open_inquiry(&inquiry);
-	segment_shop_at(&inquiry.shop, segment_now());
+	segment_shop_at(&inquiry.shop, segment_judging_instant(GetActiveSnapshot()));
 	bind_both(&inquiry, code, PG_GETARG_CONDITION_P(1));
 	inquiry.rows = rows;
 	inquiry.desc = desc;
@@ -719,7 +720,7 @@ shop_of_day(Shop *shop, DateADT day)
 {
 	TimestampTz at;
 
-	segment_shop_at(shop, segment_now());
+	segment_shop_at(shop, segment_judging_instant(GetActiveSnapshot()));
 	if (day < shop->today)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -5,28 +5,34 @@
  * A file uses only the rows below its own:
  *
  *		segment.c			module, server settings
+ *		worker.c			ticks by background workers
+ *		tick.c				due work, and what views compute on the spot
  *		attach.c			attach and detach tables
  *		explain.c			why a customer satisfies a condition
  *		preview.c			conditions asked of a shop
+ *		not_read.c			values that nothing can be read from
  *		activate.c			conditions put into force while the shop sells
  *		ladder.c, group.c	what the merchant decides: validation
  *		rule.c				what their changes have in common: lock, history, guard
  *		ddl.c				DDL on attached tables: partitions that come and go
  *		fact.c				triggers: what a statement changes
  *		recalculate.c		all again, stored against recomputed
+ *		judge.c				figures read, customers classified, overdue instants replayed
  *		standing.c			write standings, log changes
- *		row.c				what one row of an attached table means
  *		stale.c				sources whose state may be wrong
+ *		ruleset.c			ladders and groups compiled, the instant of judging
  *		figure.c			figures of customers, read from the attached tables
+ *		row.c				what one row of an attached table means
+ *		classify.c			the judgement: pure
+ *		condition_sql.c		the SQL that defines a condition, and reads figures by key
  *		condition_change.c	when a condition may change by time alone: pure
- *		condition_eval.c	whether a condition holds: pure;  condition_sql.c  its defining SQL
+ *		condition_eval.c	whether a condition holds: pure
  *		bind.c				names of a condition looked up in a shop
  *		source.c			attached tables: mapping, generated SQL
- *		ruleset.c			ladders compiled;  classify.c  pure judgement
+ *		configuration.c		settings of the shop
  *		vocabulary.c		names of the condition language: type, what each needs
  *		condition.c, condition_gram.y, condition_scan.l, condition_json.c
  *							the condition language
- *		configuration.c		settings of the shop
  *		calendar.c			shop days: pure;  points.c  ledgers of points: pure
  *		text_fold.c			how texts compare: pure
  *		saved_plan.c		SPI plans and identities

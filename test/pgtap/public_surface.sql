@@ -108,7 +108,7 @@ SELECT is_empty(
 	   WHERE p.pronamespace = 'segment'::regnamespace AND (p.proacl IS NULL OR EXISTS (
 		 SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
 		 AND p.proname NOT IN ('_setting', '_active_ladders', '_ladder_names', '_ranked_tiers', '_groups', '_now', '_due_standings', '_stale', '_stale_since', '_is_here', '_watched', '_index_advice', '_figures', '_not_read', '_group_faults', '_upgrade_due',
-			'_row_changed', '_unseen', '_day_of')
+			'_row_changed', '_unseen', '_day_of', '_begin_of_day')
 		 AND p.proname NOT LIKE '\_condition\_%' AND p.proname NOT IN ('all_of', 'any_of', 'negate',
 			'fold', 'unaccent', 'words', 'phone', 'phone_pattern', 'region') $$,
 	'nobody but the owner may call anything until it is granted, except what views call for their readers, what reads, compares and composes conditions or stands in their SQL, and triggers that the server clones for whoever makes a partition');

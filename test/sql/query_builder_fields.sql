@@ -43,6 +43,10 @@ SELECT f -> 'matchModes' FROM jsonb_array_elements(segment.query_builder_fields(
 SELECT segment.query_builder_fields('fr');
 SELECT segment.query_builder_fields(NULL);
 
+-- groups, once there are any
+INSERT INTO segment.groups (code, name, condition) VALUES ('vip', 'Khách VIP', 'amount_spent >= 1000'), ('agents', 'Đại lý', NULL);
+SELECT f - 'operators' FROM jsonb_array_elements(segment.query_builder_fields('vi')) f WHERE f ->> 'name' = 'groups';
+
 -- Every field with every operator makes a rule that this shop can be asked; values as its editors give them.
 WITH fields AS (
 	SELECT f.field, NULL::text AS event FROM jsonb_array_elements(segment.query_builder_fields()) AS f(field) WHERE NOT f.field ? 'matchModes'
