@@ -2116,7 +2116,7 @@ BEGIN
 		state := 'behind';
 		rows := NULL;
 		detail := format('The last tick worked at %s, and now is %s.', judged_at, clock);
-		hint := 'Until the clock has caught up everyone is judged as of that instant: it was set back, or a tick in a rehearsal with segment.at was committed.';
+		hint := 'The clock was set back, or a tick in a rehearsal with segment.at was committed. Until the clock has caught up everyone is judged as of that instant; where that is too long: UPDATE segment.ruleset SET ticked = NULL; SELECT segment.recalculate();';
 		RETURN NEXT;
 	END IF;
 

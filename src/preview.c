@@ -79,6 +79,17 @@ open_inquiry(Inquiry *inquiry)
 				 errhint("Call segment.attach_customers().")));
 }
 
+/* One query reads them all, and has so many columns. */
+static void
+require_few_figures(const Bound *bound)
+{
+	if (bound->nfigures > MAX_FIGURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("condition asks for %d different figures, more than %d", bound->nfigures, MAX_FIGURES),
+				 errhint("However many clauses may ask for the same figures, narrowed alike; else divide the condition.")));
+}
+
 /* Bind the condition, for an instant or now. */
 static void
 begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
@@ -90,11 +101,7 @@ begin_inquiry(Inquiry *inquiry, FunctionCallInfo fcinfo, int condition, int at)
 	its = PG_GETARG_CONDITION_P(condition);
 	inquiry->bound = segment_bind(inquiry->set, 1, &its);
 	segment_bound_prepare(inquiry->bound, &inquiry->shop);
-	if (inquiry->bound->nfigures > MAX_FIGURES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("condition asks for %d different figures, more than %d", inquiry->bound->nfigures, MAX_FIGURES),
-				 errhint("However many clauses may ask for the same figures, narrowed alike; else divide the condition.")));
+	require_few_figures(inquiry->bound);
 }
 
 /*
@@ -107,13 +114,15 @@ inquire(Inquiry *inquiry, void (*after_batch) (Inquiry *))
 {
 	SourceSet  *set = inquiry->set;
 	Oid			owner = segment_only_owner(set);
-	char	   *sql = psprintf("%s\nORDER BY c.key%s", segment_figures_select(set, inquiry->bound, &inquiry->shop), set->key_order);
+	char	   *sql;
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "segment inquiry", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before;
 	Portal		portal;
 	Identity	caller;
 	int			n = inquiry->bound->nfigures;
 
+	require_few_figures(inquiry->bound);
+	sql = psprintf("%s\nORDER BY c.key%s", segment_figures_select(set, inquiry->bound, &inquiry->shop), set->key_order);
 	segment_become_merchant(OidIsValid(owner) ? owner : GetUserId(), NULL, &caller);
 	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, true, 0);
 	segment_resume(&caller);

@@ -84,6 +84,22 @@ SELECT segment.members_at('buyers', '2026-03-02');
 SELECT group_code, customer_id, since FROM segment.members WHERE customer_id = 1;
 SELECT segment.purge_changes(interval '-1 day');
 
+-- a clock that was far ahead by mistake: everyone is brought back by hand
+INSERT INTO shop.orders VALUES (4, 2, 70000, '2026-03-06 10:00+07');
+SET segment.at = '2036-03-06 11:00+07';
+SELECT segment.tick();
+SET segment.at = '2026-03-06 12:00+07';
+SELECT group_code, customer_id FROM segment.members WHERE group_code = 'recent';
+SELECT hint FROM segment.status() WHERE item = 'clock';
+UPDATE segment.ruleset SET ticked = NULL;
+SELECT segment.recalculate();
+SELECT group_code, customer_id FROM segment.members WHERE group_code = 'recent' ORDER BY 2;
+SELECT * FROM segment.verify();
+SELECT count(*) FROM segment.status() WHERE item = 'clock';
+SET segment.at = '2026-03-10 00:00+07';
+SELECT segment.tick();
+SELECT at, code, action, cause FROM segment.changes WHERE customer_id = 2 AND code = 'recent' ORDER BY version;
+
 RESET segment.at;
 DROP SCHEMA shop CASCADE;
 DROP OWNED BY clock_reader;
