@@ -1,6 +1,8 @@
 -- What is told of time: ticks that are late, a clock that was set back, who was
 -- in a group as a past day ended.
 SET client_min_messages = warning;
+DROP EXTENSION segment CASCADE;
+CREATE EXTENSION segment;
 SET timezone = 'Asia/Ho_Chi_Minh';
 SET segment.at = '2026-03-01 10:00+07';
 
