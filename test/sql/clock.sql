@@ -103,6 +103,8 @@ SELECT segment.tick();
 SELECT at, code, action, cause FROM segment.changes WHERE customer_id = 2 AND code = 'recent' ORDER BY version;
 
 RESET segment.at;
+DROP EXTENSION segment CASCADE;
 DROP SCHEMA shop CASCADE;
 DROP OWNED BY clock_reader;
 DROP ROLE clock_reader;
+CREATE EXTENSION segment;
