@@ -71,6 +71,7 @@ REGRESS = \
 	not_read \
 	ladders \
 	groups \
+	group_sources \
 	activate \
 	clock \
 	lines \
@@ -120,6 +121,10 @@ ISOLATION = \
 	two_admins \
 	two_group_admins \
 	order_tier_edit \
+	order_tag_edit \
+	order_group_edit \
+	order_tick \
+	midnight \
 	activate_race
 
 # Tests that need at least this major version; an older server leaves them out

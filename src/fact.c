@@ -1941,6 +1941,12 @@ settle_customers(Firing *firing, Source *source)
 		add_value(customers, firing->touched[source - set->sources].values[i]);
 	if (customers->n == 0)
 		return;
+	/* what other tables say of them may be another thing now */
+	for (int i = 0; source->linked && concerns_groups(firing, source) && i < customers->n; i++)
+	{
+		if (!segment_is_anonymous(set, customers->values[i]))
+			concern(firing, source, customers->values[i], NULL);
+	}
 	if (source->linked)
 		lock_looked_up(firing, source, customers);
 	sort_customers(set, customers);

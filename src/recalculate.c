@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
 #include "funcapi.h"
@@ -1654,7 +1655,7 @@ static const char *const verify_tiers_sql =
 "  LEFT JOIN segment.tiers t ON t.id = coalesce(s.id, p.id)"
 " WHERE s.id IS NULL OR p.id IS NULL";
 
-/* Members of a group, as views show them, against what its condition means in plain SQL. */
+/* Members of a group, as rows "shown_members" have them, against what its condition means in plain SQL. */
 static void
 verify_group(Recomputation *work, const char *code, const Condition *condition, const Shop *shop)
 {
@@ -1672,7 +1673,7 @@ verify_group(Recomputation *work, const char *code, const Condition *condition, 
 		psprintf("SELECT coalesce(m.customer_id, e.customer_id), 'group ' || %1$s,"
 				 " CASE WHEN m.customer_id IS NULL THEN 'out' ELSE 'in' END,"
 				 " CASE WHEN e.customer_id IS NULL THEN 'out' ELSE 'in' END"
-				 " FROM (SELECT m.customer_id FROM segment.members m WHERE m.group_code = %1$s) m"
+				 " FROM (SELECT m.customer_id FROM shown_members m WHERE m.group_code = %1$s) m"
 				 " FULL JOIN expected_members e ON e.customer_id = m.customer_id"
 				 " WHERE m.customer_id IS NULL OR e.customer_id IS NULL", quote_literal_cstr(code)), work->differences);
 	forget_rows("expected_members", expected);
@@ -1695,8 +1696,17 @@ verify_groups(Recomputation *work)
 {
 	Rules	   *rules = segment_rules(work->set, GetActiveSnapshot());
 	Shop		shop = segment_rules_shop(rules, segment_judging_instant(GetActiveSnapshot()));
+	Tuplestorestate *shown = tuplestore_begin_heap(true, false, work_mem);
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
 	SPITupleTable *table;
 	uint64		n;
+
+	/* once for all groups: whoever is due is judged for that */
+	TupleDescInitEntry(desc, 1, "group_code", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, 1, C_COLLATION_OID);
+	TupleDescInitEntry(desc, 2, "customer_id", work->set->key_type, -1, 0);
+	run(work, work->set->owner, "SELECT m.group_code, m.customer_id FROM segment.members m", shown);
+	segment_name_rows("shown_members", desc, shown);
 
 	run(work, work->set->owner, "SELECT g.code, g.condition FROM segment.groups g WHERE g.kind = 'automatic' ORDER BY g.code", NULL);
 	table = SPI_tuptable;
@@ -1712,6 +1722,7 @@ verify_groups(Recomputation *work)
 			verify_group(work, code, DatumGetConditionP(condition), &shop);
 	}
 	SPI_freetuptable(table);
+	forget_rows("shown_members", shown);
 }
 
 /* segment.verify() */

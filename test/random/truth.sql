@@ -245,10 +245,11 @@ INSERT INTO truth.checks (what, at, expected, stored) VALUES
 	  UNION ALL
 	  SELECT f::text FROM segment.former_tiers f
 	  UNION ALL
+	  SELECT f::text FROM segment.former_groups f
+	  UNION ALL
 	  SELECT t.tgrelid::regclass || '' '' || t.tgname FROM pg_trigger t WHERE t.tgname LIKE ''\_segment%''
 		AND t.tgrelid NOT IN (SELECT a.relation FROM segment.attachments a UNION SELECT w FROM segment.attachments a, unnest(segment._watched(a.id)) w
-							  UNION SELECT ''segment.tiers''::regclass UNION SELECT ''segment.ladders''::regclass
-							  UNION SELECT ''segment.attachments''::regclass UNION SELECT ''segment.epoch''::regclass
+							  UNION SELECT c.oid FROM pg_class c WHERE c.relnamespace = ''segment''::regnamespace
 							  UNION SELECT p.relid FROM segment.attachments a, pg_partition_tree(a.relation) p)');
 
 -- One function for each, so that a session plans it once.

@@ -10,6 +10,7 @@
 #                 those that somebody entered or left on that day)
 #   DAYS=number   how far (default 1,096)
 #   SEED=number   other customers and sales (default: the same every time)
+#   UNTICKED=number  days between two readings of the shop without ticks (default 120)
 #   ZONE=name     default America/Sao_Paulo, where clocks changed at midnight
 
 use strict;
@@ -30,7 +31,7 @@ my $every = $ENV{EVERY} // 7;
 my $days = $ENV{DAYS} // 1096;
 my $seed = $ENV{SEED} // 20260530;
 my $zone = $ENV{ZONE} // 'America/Sao_Paulo';
-my $unticked = $ENV{UNTICKED} // 60;    # days between two readings of the shop that is never ticked
+my $unticked = $ENV{UNTICKED} // 120;    # days between two readings of the shop that is never ticked
 my $first = 1451606400;                 # 2016-01-01 00:00 UTC
 my $opens = '2016-01-01 10:00:00+00';
 

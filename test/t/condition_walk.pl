@@ -3,7 +3,7 @@
 # of each customer, as segment._judge() gives it, is the same at the beginning of
 # every day and at some instants between.
 #
-#   CONDITIONS=number   how many in all (default 48, a minute or two)
+#   CONDITIONS=number   how many in all (default 24, a minute)
 #   SEED=number         other shops and conditions (default: the same every time)
 #   SHOP=number         only this shop
 #   SESSIONS=number     how many walk at the same time (default 2)
@@ -28,7 +28,7 @@ use Time::HiRes qw(time);
 use lib "$FindBin::RealBin/../random";
 use RandomConditions;
 
-my $conditions = $ENV{CONDITIONS} // 48;
+my $conditions = $ENV{CONDITIONS} // 24;
 my $seed = $ENV{SEED} // 20260530;
 my $sessions = $ENV{SESSIONS} // 2;
 my $days = $ENV{DAYS} // 400;

@@ -14,7 +14,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $root = "$FindBin::RealBin/../..";
 my $file = ($ENV{SEGMENT_DATA} // "$root/../shared/data") . '/online_retail/invoice_lines.csv.xz';
@@ -117,6 +117,29 @@ for my $day (@days)
 }
 is($warnings, '', 'nothing was complained of');
 note(sprintf('%d days, %d ticks, %.0f s', scalar(@days), $ticks, time - $from));
+
+# Both directions go by an index.
+for my $plan ([ "group_code = 'g_40'", qr/Bitmap Index Scan on standings_held/, 'members of a group' ], [ 'customer_id = 17850', qr/Index Scan using standings_pkey/, 'groups of a customer' ])
+{
+	my ($explained) = run_sql("SET enable_seqscan = off; EXPLAIN SELECT * FROM segment.members WHERE $plan->[0]");
+	like($explained, $plan->[1], "$plan->[2] are found by an index");
+}
+
+# A tick that is terminated half way: what it has done is done, the rest is left to the next one.
+my $at = '2011-12-11 12:00';
+my $tick = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SET segment.at = '$at Europe/London'", '-c', 'CALL segment.tick_in_batches(20)' ],
+	'>', \my $out, '2>', \my $err);
+for (1 .. 400)
+{
+	last if $node->safe_psql('postgres', "SELECT count(*) FROM segment.ruleset WHERE ticked >= '$at Europe/London'");
+	sleep 0.01;
+}
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL segment.tick%'});
+$tick->finish;
+my $left = $node->safe_psql('postgres', "SELECT count(*) FROM segment.facts WHERE due <= '$at Europe/London'");
+cmp_ok($left, '>', 0, "$left customers are left when a tick is terminated");
+my ($half) = run_sql("SET segment.at = '$at Europe/London';\n$compare");
+is($half, "100 0 \n", '... views are right all the same');
 
 # The clock goes on, nothing is sold: first without, then with a tick.
 for my $at ('2011-12-13 00:00', '2011-12-19 12:00')

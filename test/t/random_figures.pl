@@ -2,7 +2,7 @@
 # conditions: the same values, for everybody and for some; and as the clock
 # goes on each value stays until the instant at which it was told it may change.
 #
-#   FIGURES=number   conditions in all (default 400, a minute and a half)
+#   FIGURES=number   conditions in all (default 200, about a minute)
 #   SEED=number      other shops and conditions (default: the same every time)
 #   SHOP=number      only this shop
 
@@ -21,7 +21,7 @@ use Test::More;
 use lib "$FindBin::RealBin/../random";
 use RandomConditions;
 
-my $conditions = $ENV{FIGURES} // 400;
+my $conditions = $ENV{FIGURES} // 200;
 my $seed = $ENV{SEED} // 20260531;
 my $json = JSON::PP->new;
 my $here = "$FindBin::RealBin/../random";

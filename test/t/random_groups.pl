@@ -9,6 +9,7 @@
 #   SESSIONS=number     1 or more; by default half of the operations run in one
 #                       session, half in three
 #   EPISODE=number      only this part of them
+#   LENGTH=number       how many on one shop (default 12,500)
 #   EVERY=number        how many operations between two comparisons (default 1,000)
 #   SHRINK=seconds      how long to look for a shorter script after a failure
 #
