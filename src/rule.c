@@ -136,8 +136,9 @@ guard_moves(uint64 moved, const char *source_key, bool activates)
 	told = moves_told(source_key);
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("this change of rules would move %llu customers, and max_moves is %llu",
-					(unsigned long long) moved, (unsigned long long) most),
+			 errmsg_plural("this change of rules would move %llu customer, and max_moves is %llu",
+						   "this change of rules would move %llu customers, and max_moves is %llu",
+						   moved, (unsigned long long) moved, (unsigned long long) most),
 			 told[0] != '\0' ? errdetail_internal("%s", told) : 0,
 			 activates
 			 ? errhint("Where that is meant: SET segment.confirm_moves = %llu, and CALL segment.activate() again: everyone is judged. Else CALL segment.cancel_activation().",
