@@ -358,7 +358,7 @@ segment_judge(SourceSet *set, Judgements *judgements)
 	ruleset = &judging.rules->ruleset;
 	if (!ruleset->valid)
 		return 0;				/* everyone is judged when the rules are right again */
-	judging.now = segment_judging_instant(InvalidSnapshot);
+	judging.now = segment_rules_instant(judging.rules);
 	if (judgements->n > 1)
 	{
 		qsort_arg(judgements->items, judgements->n, sizeof(Judgement), compare_judgements, set);
@@ -451,7 +451,7 @@ judge_where(SourceSet *set, const int *group, const char *filter, bool with_befo
 	if (!judging.rules->ruleset.valid)
 		return 0;
 	concerned = group ? segment_concerned_by(judging.rules, *group) : segment_concerned(judging.rules, TOUCHES_ALL);
-	judging.now = segment_judging_instant(InvalidSnapshot);
+	judging.now = segment_rules_instant(judging.rules);
 	sql = psprintf("SELECT * FROM (SELECT " FACTS_COLUMNS("f") ", s.held, s.since, %s"
 				   " FROM segment.facts f LEFT JOIN segment.standings s ON s.customer_id = f.customer_id%s"
 				   " WHERE (f.is_customer OR s.customer_id IS NOT NULL) AND (%s)%s) AS u"

@@ -86,6 +86,17 @@ read_row(Snapshot snapshot)
 	return row;
 }
 
+/* The same as a snapshot shows it, or with InvalidSnapshot the latest. */
+static RulesetRow
+read_row_now(Snapshot snapshot)
+{
+	Snapshot	shown = RegisterSnapshot(snapshot != InvalidSnapshot ? snapshot : GetLatestSnapshot());
+	RulesetRow	row = read_row(shown);
+
+	UnregisterSnapshot(shown);
+	return row;
+}
+
 /* Take one ladder's tiers from the rows of a query over all of them. */
 static Tier *
 take_tiers(const Ladder *ladder, int *ntiers)
@@ -288,25 +299,20 @@ compile_anew(SourceSet *set, int64 version, Snapshot snapshot)
 Rules *
 segment_rules(SourceSet *set, Snapshot snapshot)
 {
-	int64		version;
+	RulesetRow	row = read_row_now(snapshot);
 
-	if (snapshot != InvalidSnapshot)
-		version = read_row(snapshot).version;
-	else
+	if (snapshot == InvalidSnapshot)
 	{
-		Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
-
-		version = read_row(latest).version;
-		UnregisterSnapshot(latest);
-		if (IsolationUsesXactSnapshot() && read_row(GetTransactionSnapshot()).version != version)
+		if (IsolationUsesXactSnapshot() && read_row(GetTransactionSnapshot()).version != row.version)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("could not serialize access due to a concurrent change of groups, ladders or tiers"),
 					 errhint("The transaction might succeed if retried.")));
 	}
-	if (compiled == NULL || compiled->ruleset.version != version ||
+	if (compiled == NULL || compiled->ruleset.version != row.version ||
 		compiled->set != set || compiled->generation != set->generation)
-		compile_anew(set, version, snapshot);
+		compile_anew(set, row.version, snapshot);
+	compiled->ticked = row.ticked;
 	return compiled;
 }
 
@@ -318,18 +324,14 @@ segment_rules(SourceSet *set, Snapshot snapshot)
 TimestampTz
 segment_judging_instant(Snapshot snapshot)
 {
-	TimestampTz ticked;
+	return Max(read_row_now(snapshot).ticked, segment_now());
+}
 
-	if (snapshot != InvalidSnapshot)
-		ticked = read_row(snapshot).ticked;
-	else
-	{
-		Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
-
-		ticked = read_row(latest).ticked;
-		UnregisterSnapshot(latest);
-	}
-	return Max(ticked, segment_now());
+/* The same for whoever has just asked for the rules. */
+TimestampTz
+segment_rules_instant(const Rules *rules)
+{
+	return Max(rules->ticked, segment_now());
 }
 
 /* Write down that a tick has come as far as an instant. */

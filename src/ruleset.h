@@ -33,6 +33,7 @@ typedef struct Rules
 {
 	Ruleset		ruleset;
 	MemoryContext context;
+	TimestampTz ticked;			/* the last tick, as of when they were asked for */
 	SourceSet  *set;			/* its groups are bound to */
 	uint64		generation;
 	Shop		shop;			/* without an instant */
@@ -45,6 +46,7 @@ typedef struct Rules
 
 extern Rules *segment_rules(SourceSet *set, Snapshot snapshot);
 extern TimestampTz segment_judging_instant(Snapshot snapshot);
+extern TimestampTz segment_rules_instant(const Rules *rules);
 extern void segment_ticked(TimestampTz at);
 extern int	segment_role_touches(SourceRole role);
 extern Concerned *segment_concerned(Rules *rules, int touched);

@@ -95,9 +95,19 @@ void
 segment_moves_begin(Moves *moves, SourceSet *set)
 {
 	moves->set = set;
+	moves->context = CurrentMemoryContext;
+}
+
+/* Most sales move nobody: what entries need is made when the first one comes. */
+static void
+begin_changes(Moves *moves)
+{
+	MemoryContext before = MemoryContextSwitchTo(moves->context);
+
 	moves->changed_by = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), false));
 	moves->changes_desc = table_desc("changes");
 	moves->changes = tuplestore_begin_heap(true, false, work_mem);
+	MemoryContextSwitchTo(before);
 }
 
 static Datum
@@ -111,6 +121,8 @@ text_or_null(const char *value, bool *isnull)
 static void
 put_change(Moves *moves, const Judgement *judgement, const Reason *reason, Datum *values, bool *nulls)
 {
+	if (moves->changes == NULL)
+		begin_changes(moves);
 	values[0] = TimestampTzGetDatum(reason->at);
 	values[1] = judgement->after.customer;
 	values[10] = CStringGetTextDatum(cause_names[reason->cause]);
@@ -119,7 +131,6 @@ put_change(Moves *moves, const Judgement *judgement, const Reason *reason, Datum
 	values[13] = moves->changed_by;
 	values[14] = Int64GetDatum(judgement->after.version);
 	tuplestore_putvalues(moves->changes, moves->changes_desc, values, nulls);
-	moves->changed = true;
 }
 
 /* Note that a customer entered, left or changed the tier on a ladder. */
@@ -348,8 +359,8 @@ static uint64
 write_standings(Moves *moves, Judgements *judgements)
 {
 	SPIPlanPtr *plans = moves->set->plans;
-	TupleDesc	desc = table_desc("standings");
-	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+	TupleDesc	desc = NULL;
+	Tuplestorestate *rows = NULL;
 	uint64		n = 0;
 	uint64		shows = 0;
 
@@ -357,6 +368,11 @@ write_standings(Moves *moves, Judgements *judgements)
 	{
 		if (!judgements->items[i].moved)
 			continue;
+		if (rows == NULL)
+		{
+			desc = table_desc("standings");
+			rows = tuplestore_begin_heap(true, false, work_mem);
+		}
 		segment_put_standing(rows, desc, judgements->items[i].after.customer, &judgements->items[i].standing);
 		n++;
 		shows += judgements->items[i].shows;
@@ -377,8 +393,8 @@ write_standings(Moves *moves, Judgements *judgements)
 								   " AND pg_catalog.cardinality(m.held) OPERATOR(pg_catalog.=) 0",
 								   0, NULL), NULL, NULL);
 		SPI_unregister_relation("moved");
+		tuplestore_end(rows);
 	}
-	tuplestore_end(rows);
 	return shows;
 }
 
@@ -428,7 +444,7 @@ segment_moves_end(Moves *moves, Judgements *judgements)
 	segment_become(moves->set->owner, &caller);
 	n = write_standings(moves, judgements);
 	write_dues(moves, judgements);
-	if (moves->changed)
+	if (moves->changes != NULL)
 	{
 		segment_name_rows("moves", moves->changes_desc, moves->changes);
 		segment_write(segment_plan(&moves->set->plans[PLAN_CHANGES_WRITE],
@@ -437,7 +453,8 @@ segment_moves_end(Moves *moves, Judgements *judgements)
 		SPI_unregister_relation("moves");
 	}
 	segment_resume(&caller);
-	tuplestore_end(moves->changes);
+	if (moves->changes != NULL)
+		tuplestore_end(moves->changes);
 	return n;
 }
 

@@ -55,10 +55,10 @@ typedef struct Judgements
 typedef struct Moves
 {
 	SourceSet  *set;
+	MemoryContext context;		/* of what is below */
 	Datum		changed_by;
 	TupleDesc	changes_desc;
-	Tuplestorestate *changes;
-	bool		changed;		/* there are some */
+	Tuplestorestate *changes;	/* NULL until there are some */
 } Moves;
 
 extern Judgement *segment_judgements_add(Judgements *judgements);
