@@ -16,6 +16,7 @@ PGFILEDESC = "segment - customer segmentation maintained next to the data"
 OBJS = \
 	$(WIN32RES) \
 	src/saved_plan.o \
+	src/result_set.o \
 	src/text_fold.o \
 	src/calendar.o \
 	src/points.o \

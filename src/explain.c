@@ -10,9 +10,8 @@
 
 #include "condition_change.h"
 #include "figure.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "preview.h"
+#include "result_set.h"
 #include "row.h"
 #include "ruleset.h"
 #include "saved_plan.h"
@@ -20,6 +19,7 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 

@@ -13,9 +13,9 @@
 #include "bound.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "group.h"
 #include "miscadmin.h"
+#include "result_set.h"
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "utils/acl.h"
@@ -374,26 +374,12 @@ segment_group_activate(Coming *coming)
 Datum
 segment_group_faults(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext before;
 	Tuplestorestate *rows;
 	TupleDesc	desc;
 	Bound	   *bound;
 	Oid			groups = get_relname_relid("groups", get_namespace_oid("segment", false));
 
-	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	desc = CreateTupleDescCopy(desc);
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	MemoryContextSwitchTo(before);
-	result->returnMode = SFRM_Materialize;
-	result->setResult = rows;
-	result->setDesc = desc;
+	rows = segment_begin_set(fcinfo, &desc);
 	if (pg_class_aclcheck(groups, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		return (Datum) 0;
 	segment_connect(0);

@@ -14,14 +14,15 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "configuration.h"
-#include "funcapi.h"
 #include "miscadmin.h"
+#include "result_set.h"
 #include "saved_plan.h"
 #include "source.h"
 #include "text_fold.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(segment_not_read);
 
@@ -170,27 +171,13 @@ segment_not_read(PG_FUNCTION_ARGS)
 		{"birth date", {"birth_date", "birth_day", "birth_month", "birth_year"}, read_births, "It is no day of the calendar",
 		"Map NULL in its place: birth_day => $$nullif(birth_day, 0)$$."},
 	};
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext before;
 	MemoryContext context = CurrentMemoryContext;
 	Tuplestorestate *rows;
 	TupleDesc	desc;
 	Oid			left_out;
 	Source	   *customers;
 
-	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	desc = CreateTupleDescCopy(desc);
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	MemoryContextSwitchTo(before);
-	result->returnMode = SFRM_Materialize;
-	result->setResult = rows;
-	result->setDesc = desc;
+	rows = segment_begin_set(fcinfo, &desc);
 
 	/* keys of customers are for whoever may read those of rows left out */
 	left_out = get_relname_relid("left_out", get_namespace_oid("segment", false));

@@ -16,7 +16,7 @@
 #include "figure.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "preview.h"
+#include "result_set.h"
 #include "row.h"
 #include "ruleset.h"
 #include "saved_plan.h"
@@ -230,24 +230,10 @@ put_key(Inquiry *inquiry, Datum key, const FigureValue *figures)
 Datum
 segment_judge_condition(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext before;
 	Inquiry		inquiry;
-	Tuplestorestate *rows;
 	TupleDesc	desc;
+	Tuplestorestate *rows = segment_begin_set(fcinfo, &desc);
 
-	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	desc = CreateTemplateTupleDesc(1);
-	TupleDescInitEntry(desc, 1, "key", TEXTOID, -1, 0);
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	MemoryContextSwitchTo(before);
-	result->returnMode = SFRM_Materialize;
-	result->setResult = rows;
-	result->setDesc = desc;
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	segment_connect(0);
@@ -463,34 +449,6 @@ put_movers(Inquiry *inquiry)
 			values[1] = CStringGetTextDatum(member->action);
 		tuplestore_putvalues(inquiry->rows, inquiry->desc, values, nulls);
 	}
-}
-
-Tuplestorestate *
-segment_begin_set(FunctionCallInfo fcinfo, TupleDesc *desc)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext before;
-	Tuplestorestate *rows;
-	Oid			type;
-
-	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, &type, desc) == TYPEFUNC_COMPOSITE)
-		*desc = CreateTupleDescCopy(*desc);
-	else
-	{
-		*desc = CreateTemplateTupleDesc(1);
-		TupleDescInitEntry(*desc, 1, "customer_id", type, -1, 0);
-	}
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	MemoryContextSwitchTo(before);
-	result->returnMode = SFRM_Materialize;
-	result->setResult = rows;
-	result->setDesc = *desc;
-	return rows;
 }
 
 /* values of a clause on a text or a list, until some customer has them */

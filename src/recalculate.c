@@ -16,9 +16,9 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "recalculate.h"
+#include "result_set.h"
 #include "row.h"
 #include "ruleset.h"
 #include "saved_plan.h"
@@ -1695,7 +1695,7 @@ static void
 verify_groups(Recomputation *work)
 {
 	Rules	   *rules = segment_rules(work->set, GetActiveSnapshot());
-	Shop		shop = segment_rules_shop(rules, segment_judging_instant(GetActiveSnapshot()));
+	Shop		shop = segment_rules_shop(rules, segment_rules_instant(rules));
 	Tuplestorestate *shown = tuplestore_begin_heap(true, false, work_mem);
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
 	SPITupleTable *table;
@@ -1729,31 +1729,17 @@ verify_groups(Recomputation *work)
 Datum
 segment_verify(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext before;
+	TupleDesc	desc;
+	Tuplestorestate *differences = segment_begin_set(fcinfo, &desc);
+	MemoryContext per_query = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext->ecxt_per_query_memory;
 	SourceSet  *set;
 	Recomputation work;
-	Tuplestorestate *differences;
-	TupleDesc	desc;
-
-	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	differences = tuplestore_begin_heap(true, false, work_mem);
-	desc = CreateTemplateTupleDesc(4);
-	MemoryContextSwitchTo(before);
 
 	segment_connect(0);
 	set = segment_sources_acquire();
 	require_customers(set);
-	TupleDescInitEntry(desc, 1, "customer_id", set->key_type, -1, 0);
-	TupleDescInitEntry(desc, 2, "figure", TEXTOID, -1, 0);
-	TupleDescInitEntry(desc, 3, "stored", TEXTOID, -1, 0);
-	TupleDescInitEntry(desc, 4, "expected", TEXTOID, -1, 0);
 	begin_recomputation(&work, set, (Datum) 0, false);
-	work.context = result->econtext->ecxt_per_query_memory;
+	work.context = per_query;
 	work.differences = differences;
 	for (int i = 0; i < set->nsources; i++)
 		totals_of_source(&work, &set->sources[i]);
@@ -1764,9 +1750,5 @@ segment_verify(PG_FUNCTION_ARGS)
 	forget_rows("computed", work.computed);
 	segment_sources_release();
 	SPI_finish();
-
-	result->returnMode = SFRM_Materialize;
-	result->setResult = differences;
-	result->setDesc = desc;
 	return (Datum) 0;
 }

@@ -35,7 +35,7 @@
  *							the condition language
  *		calendar.c			shop days: pure;  points.c  ledgers of points: pure
  *		text_fold.c			how texts compare: pure
- *		saved_plan.c		SPI plans and identities
+ *		result_set.c		rows that a function returns;  saved_plan.c  SPI plans and identities
  */
 #ifndef SEGMENT_H
 #define SEGMENT_H

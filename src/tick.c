@@ -11,9 +11,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "funcapi.h"
 #include "judge.h"
 #include "miscadmin.h"
+#include "result_set.h"
 #include "ruleset.h"
 #include "saved_plan.h"
 #include "storage/lmgr.h"
@@ -168,8 +168,6 @@ require_reader(void)
 Datum
 segment_due_standings(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext before;
 	Tuplestorestate *rows;
 	TupleDesc	desc;
 	SourceSet  *set;
@@ -177,20 +175,8 @@ segment_due_standings(PG_FUNCTION_ARGS)
 	TimestampTz now = segment_judging_instant(snapshot);
 	TimestampTz at = PG_ARGISNULL(0) ? now : Min(PG_GETARG_TIMESTAMPTZ(0), now);
 
-	if (result == NULL || !IsA(result, ReturnSetInfo) || !(result->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
 	require_reader();
-	before = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	desc = CreateTupleDescCopy(desc);
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	MemoryContextSwitchTo(before);
-	result->returnMode = SFRM_Materialize;
-	result->setResult = rows;
-	result->setDesc = desc;
+	rows = segment_begin_set(fcinfo, &desc);
 
 	segment_connect(0);
 	set = segment_sources_acquire();
