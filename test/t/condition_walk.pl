@@ -17,40 +17,21 @@ use utf8;
 
 use Encode ();
 use FindBin;
-use IPC::Run ();
-use JSON::PP ();
-use POSIX ();
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
 use lib "$FindBin::RealBin/../random";
+use ConditionShop;
 use RandomConditions;
 
 my $conditions = $ENV{CONDITIONS} // 24;
 my $seed = $ENV{SEED} // 20260530;
 my $sessions = $ENV{SESSIONS} // 2;
 my $days = $ENV{DAYS} // 400;
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
-my $shop_file = "$FindBin::RealBin/../random/condition_shop.sql";
-my $json = JSON::PP->new;
 
-my @shapes = qw(a b c d);
-my @zones = qw(Asia/Ho_Chi_Minh America/Sao_Paulo Europe/Lisbon Pacific/Apia Africa/Cairo America/St_Johns);
 my @counted = qw(asked wrong promised never turned early);
 
-my $node = PostgreSQL::Test::Cluster->new('shop');
-$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
-$node->append_conf('postgresql.conf', <<'END');
-jit = off
-fsync = off
-statement_timeout = 300s
-join_collapse_limit = 1
-autovacuum = off
-END
-$node->start;
-
+my $node = ConditionShop::server();
 my $shops = $conditions < 12 ? 1 : $conditions < 240 ? 6 : 12;
 my $of_each = int(($conditions + $shops - 1) / $shops);
 my $start = time;
@@ -58,8 +39,8 @@ my %total = map { $_ => 0 } @counted;
 note("seed $seed, $conditions conditions over $shops shops, $days days");
 for my $shop ($ENV{SHOP} // 1 .. $ENV{SHOP} // $shops)
 {
-	my $stats = open_shop($shop);
-	$total{$_} += $stats->{$_} for @counted;
+	my $stats = walk_shop($shop);
+	$total{$_} += $stats->{$_} // 0 for @counted;
 	diag(Encode::encode('UTF-8', $_)) for @{ $stats->{reports} };
 	last if $total{wrong} > 20;
 }
@@ -135,56 +116,16 @@ END $$;
 END
 }
 
-sub open_shop
+sub walk_shop
 {
-	my ($shop) = @_;
-	my %shop = (n => $shop, shape => $shapes[ ($shop - 1) % @shapes ], zone => $zones[ ($shop - 1) % @zones ], seed => ($seed * 7919 + $shop * 104729) % 1000003);
-	my $name = "shop$shop";
-	$node->safe_psql('postgres', "CREATE DATABASE $name");
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'psql', '-Xq', (map { ('-v', "$_=$shop{$_}") } qw(shape zone seed)), '-d', $node->connstr($name), '-f', $shop_file ], '>', \$out, '2>', \$err)
-	  or die "shop $shop does not open: $err";
-	ask($name, walker());
-	my ($pools, $instants) = map { $json->decode($_) } map { Encode::decode('UTF-8', $_) } split /\n/, ask($name, "SET timezone = 'UTC'; SELECT truth.pools(); SELECT truth.instants();");
-	srand($shop{seed});
-	ask($name, groups(RandomConditions->new(shape => $shop{shape}, zone => $shop{zone}, pools => $pools)));
-	my @workers;
-	for my $session (1 .. $sessions)
-	{
-		my $file = "$tmp/condition_walk_$session.json";
-		unlink $file;
-		my $pid = fork // die "fork: $!";
-		if ($pid == 0)
-		{
-			my $stats = eval { work(\%shop, $name, $pools, $instants, $session, int(($of_each + $sessions - 1) / $sessions)) };
-			$stats //= { wrong => 1, reports => ["shop $shop: $@"] };
-			open my $to, '>:utf8', $file or POSIX::_exit(1);
-			print {$to} $json->encode($stats);
-			close $to;
-			POSIX::_exit(0);
-		}
-		push @workers, [ $pid, $file ];
-	}
-	my %stats = (reports => []);
-	for (@workers)
-	{
-		my ($pid, $file) = @$_;
-		waitpid $pid, 0;
-		my $of = -s $file ? $json->decode(Encode::decode('UTF-8', slurp_file($file))) : { wrong => 1, reports => ["a session in shop $shop ended with status $?"] };
-		$stats{$_} = ($stats{$_} // 0) + ($of->{$_} // 0) for @counted;
-		push @{ $stats{reports} }, @{ $of->{reports} };
-	}
-	$node->safe_psql('postgres', "DROP DATABASE $name WITH (FORCE)") if !$ENV{KEEP};
-	return \%stats;
-}
-
-sub ask
-{
-	my ($name, $sql) = @_;
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($name), '-f', '-' ], '<', \Encode::encode('UTF-8', $sql), '>', \$out, '2>', \$err)
-	  or die "$err\n";
-	return $out;
+	my ($n) = @_;
+	my $shop = ConditionShop->new(node => $node, number => $n, seed => $seed);
+	$shop->ask(walker());
+	srand($shop->{seed});
+	$shop->ask(groups($shop->random));
+	my $stats = $shop->side_by_side($sessions, sub { work($shop, $_[0], int(($of_each + $sessions - 1) / $sessions)) });
+	$shop->drop;
+	return $stats;
 }
 
 # Groups that conditions may name; the last one names others.
@@ -196,7 +137,7 @@ sub groups
 	{
 		my $text = moving($random, $n == 4 ? 1 : RandomConditions::pick(0, 1));
 		$text = "groups CONTAINS ANY ('g1', 'g2') AND ($text)" if $n == 4;
-		$sql .= "INSERT INTO segment.groups (code, name, condition) VALUES ('g$n', 'Group $n', " . string($text) . ");\n";
+		$sql .= "INSERT INTO segment.groups (code, name, condition) VALUES ('g$n', 'Group $n', " . ConditionShop::string($text) . ");\n";
 	}
 	return $sql;
 }
@@ -224,24 +165,24 @@ sub moving
 
 sub work
 {
-	my ($shop, $name, $pools, $instants, $session, $many) = @_;
-	srand(($seed * 1000003 + $shop->{n} * 8191 + $session * 131) % 4294967291);
-	my $random = RandomConditions->new(shape => $shop->{shape}, zone => $shop->{zone}, pools => $pools);
+	my ($shop, $session, $many) = @_;
+	srand(($seed * 1000003 + $shop->{number} * 8191 + $session * 131) % 4294967291);
+	my $random = $shop->random;
 	my %stats = (map({ $_ => 0 } @counted), reports => []);
 	for (1 .. $many)
 	{
-		my ($text, $at) = (condition($random), RandomConditions::pick(@$instants));
-		my $quoted = string($text);
-		my $answer = $json->decode(Encode::decode('UTF-8', ask($name, "SET timezone = 'UTC'; SET client_min_messages = warning; SELECT setseed(0.5) \\g /dev/null\nSELECT row_to_json(k) FROM walk.check($quoted, '$at', $days) k;")));
+		my ($text, $at) = (condition($random), RandomConditions::pick(@{ $shop->{instants} }));
+		my $quoted = ConditionShop::string($text);
+		my ($answer) = $shop->ask_json("SET timezone = 'UTC'; SET client_min_messages = warning; SELECT setseed(0.5) \\g /dev/null\nSELECT row_to_json(k) FROM walk.check($quoted, '$at', $days) k;");
 		$stats{asked}++;
 		if (defined $answer->{wrong})
 		{
 			$stats{wrong}++;
 			push @{ $stats{reports} }, <<END if @{ $stats{reports} } < 8;
-shop $shop->{n} of seed $seed, shape $shop->{shape} in $shop->{zone}, from $at on:
+shop $shop->{number} of seed $seed, shape $shop->{shape} in $shop->{zone}, from $at on:
 $text
 $answer->{wrong}
--- again: SEED=$seed SHOP=$shop->{n} CONDITIONS=$conditions
+-- again: SEED=$seed SHOP=$shop->{number} CONDITIONS=$conditions
 END
 			next;
 		}
@@ -249,12 +190,4 @@ END
 		push @{ $stats{reports} }, "early $answer->{early} of " . ($answer->{early} + $answer->{turned}) . ": $text from $at\n" if $ENV{EARLY} && $answer->{early} > 0;
 	}
 	return \%stats;
-}
-
-sub string
-{
-	my ($text) = @_;
-	my $tag = 'q';
-	$tag .= 'q' while index($text, "\$$tag\$") >= 0;
-	return "\$$tag\$$text\$$tag\$";
 }

@@ -12,30 +12,18 @@ use utf8;
 
 use Encode ();
 use FindBin;
-use IPC::Run ();
-use JSON::PP ();
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 use lib "$FindBin::RealBin/../random";
+use ConditionShop;
 use RandomConditions;
 
 my $conditions = $ENV{FIGURES} // 200;
 my $seed = $ENV{SEED} // 20260531;
-my $json = JSON::PP->new;
-my $here = "$FindBin::RealBin/../random";
 my $batch = 25;
-
-my @shapes = qw(a b c d);
-my @zones = qw(Asia/Ho_Chi_Minh America/Sao_Paulo Europe/Lisbon Pacific/Apia Africa/Cairo America/St_Johns);
 my $shops = 12;
 
-my $node = PostgreSQL::Test::Cluster->new('shop');
-$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
-$node->append_conf('postgresql.conf', "jit = off\nfsync = off\nautovacuum = off\nstatement_timeout = 300s\n");
-$node->start;
-
+my $node = ConditionShop::server();
 my %total = (figures => 0, changing => 0, woken => 0, early => 0);
 for my $shop ($ENV{SHOP} // 1 .. $ENV{SHOP} // $shops)
 {
@@ -50,35 +38,27 @@ done_testing();
 
 sub ask_shop
 {
-	my ($shop, $many) = @_;
-	my ($shape, $zone) = ($shapes[ ($shop - 1) % @shapes ], $zones[ ($shop - 1) % @zones ]);
-	my $name = "shop$shop";
-	$node->safe_psql('postgres', "CREATE DATABASE $name");
-	for my $file ('condition_shop.sql', 'figures.sql')
-	{
-		my ($out, $err) = ('', '');
-		IPC::Run::run([ 'psql', '-Xq', '-v', "shape=$shape", '-v', "zone=$zone", '-v', 'seed=' . ($seed * 7919 + $shop * 104729) % 1000003, '-d', $node->connstr($name), '-f', "$here/$file" ], '>', \$out, '2>', \$err)
-		  or die "shop $shop does not open: $err";
-	}
-	my ($pools, $instants) = map { $json->decode($_) } split /\n/, ask($name, "SET timezone = 'UTC'; SELECT truth.pools(); SELECT truth.instants();");
-	srand(($seed * 1000003 + $shop * 8191) % 4294967291);
-	my $random = RandomConditions->new(shape => $shape, zone => $zone, pools => $pools);
+	my ($n, $many) = @_;
+	my $shop = ConditionShop->new(node => $node, number => $n, seed => $seed);
+	$shop->run("$FindBin::RealBin/../random/figures.sql");
+	srand(($seed * 1000003 + $n * 8191) % 4294967291);
+	my $random = $shop->random;
 	my @wrong;
 	while ($many > 0)
 	{
-		my @asked = map { [ condition($random, $shape), RandomConditions::pick(@$instants) ] } 1 .. ($many < $batch ? $many : $batch);
-		my $sql = "SET timezone = 'UTC'; SET client_min_messages = warning; SELECT setseed(0.5);\n";
+		my @asked = map { [ condition($random, $shop->{shape}), RandomConditions::pick(@{ $shop->{instants} }) ] } 1 .. ($many < $batch ? $many : $batch);
+		my $sql = "SET timezone = 'UTC'; SET client_min_messages = warning; SELECT setseed(0.5) \\g /dev/null\n";
 		$sql .= "SELECT to_json(f) FROM truth.figures_wrong(\$q\$$_->[0]\$q\$, '$_->[1]', 8) f;\n" for @asked;
-		my (undef, @answers) = split /\n/, ask($name, $sql);
+		my @answers = $shop->ask_json($sql);
 		for my $n (0 .. $#asked)
 		{
-			my $answer = $json->decode($answers[$n]);
+			my $answer = $answers[$n];
 			$total{$_} += $answer->{$_} // 0 for keys %total;
-			push @wrong, "shape $shape in $zone, at $asked[$n][1]:\n$asked[$n][0]\n$answer->{wrong}" if defined $answer->{wrong};
+			push @wrong, "shape $shop->{shape} in $shop->{zone}, at $asked[$n][1]:\n$asked[$n][0]\n$answer->{wrong}" if defined $answer->{wrong};
 		}
 		$many -= @asked;
 	}
-	$node->safe_psql('postgres', "DROP DATABASE $name WITH (FORCE)");
+	$shop->drop;
 	return @wrong;
 }
 
@@ -107,13 +87,4 @@ sub condition
 	push @figures, 'points', 'points_expiring(date ' . RandomConditions::pick('<=', '>=', '<', '>', '=') . ' ' . $day->() . ')',
 	  'points_expiring(date BETWEEN today AND ' . $offset->() . ')', 'points_expiring(date DURING ' . $period->() . ')', 'points_expiring' if $shape ne 'b';
 	return join ' OR ', map { RandomConditions::pick(@figures) . ' > 1' } 1 .. RandomConditions::pick(1, 2, 3, 6);
-}
-
-sub ask
-{
-	my ($name, $sql) = @_;
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($name), '-f', '-' ], '<', \Encode::encode('UTF-8', $sql), '>', \$out, '2>', \$err)
-	  or die "$err\n";
-	return $out;
 }
