@@ -8,22 +8,23 @@
 use strict;
 use warnings;
 
-use IPC::Run ();
+use FindBin;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
+
+use lib "$FindBin::RealBin/../random";
+use LongCall;
+use Tills;
 
 my $seed = $ENV{SEGMENT_SEED} // 50000;
 srand($seed);
 note("seed $seed");
 
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = PostgreSQL::Test::Cluster->new('activate');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on\nmax_wal_size = 4GB\nlog_min_duration_statement = -1");
 $node->start;
-my $can_retry = $node->safe_psql('postgres', 'SHOW server_version_num') >= 150000;
 my ($customers, $orders) = (50_000, 200_000);
 my $lock_timeout = 5;    # seconds, segment.lock_timeout
 
@@ -48,56 +49,7 @@ sub open_tills
 			  . "INSERT INTO shop.orders (customer_id, total) VALUES (currval('shop.customers_id_seq'), :n * 2000000);\nCOMMIT;" ],
 		'customer_leaves' => [ 1, "UPDATE shop.customers SET deleted = NOT deleted WHERE id = :c;" ],
 		'change_of_mind' => [ 1, "BEGIN;\nINSERT INTO shop.orders (customer_id, total) VALUES (:c, 99999999);\nROLLBACK;" ]);
-	my @files;
-	for my $name (sort keys %script)
-	{
-		my $file = "$tmp/$name.sql";
-		unlink $file;
-		append_to_file($file, "$choose$script{$name}[1]\n");
-		push @files, '-f', "$file\@$script{$name}[0]";
-	}
-	my $stop = "$tmp/stop";
-	my $log = "$tmp/tills";
-	my @pgbench = ('pgbench', '-n', '-c4', '-j2', '-T2', ($can_retry ? '--max-tries=20' : ()), '-l', "--log-prefix=$tmp/sales", @files, $node->connstr('shop'));
-	my $loop = 'stop=$1 log=$2; shift 2; while [ ! -e "$stop" ]; do "$@" >>"$log" 2>&1 || sleep 0.3; done';
-	my $handle = IPC::Run::start([ 'bash', '-c', $loop, 'tills', $stop, $log, @pgbench ], '<', \'');
-	return { handle => $handle, stop => $stop, log => $log };
-}
-
-# Errors that the application has to expect, and those of a server that was killed.
-my $expected = join '|', 'could not serialize access', 'deadlock detected',
-	'terminating connection because of crash of another server process', 'server closed the connection unexpectedly',
-	'the database system is', 'could not receive data from server', 'SSL', 'connection to server';
-
-# How long the tills are kept waiting at most: publishing and coming into force
-# wait no longer than lock_timeout, and take what moving those takes who move.
-sub close_tills
-{
-	my ($tills, $longest) = @_;
-	append_to_file($tills->{stop}, 'stop');
-	IPC::Run::finish($tills->{handle});
-	my $log = slurp_file($tills->{log});
-	my @unexpected = grep { /ERROR|FATAL|PANIC|WARNING/ && !/$expected/ } split /\n/, $log;
-	is(join("\n", splice(@unexpected, 0, 10)), '', 'no sale failed but for a deadlock or a killed server, and none warned');
-	my $sold = 0;
-	$sold += $1 while $log =~ /number of transactions actually processed: (\d+)/g;
-	cmp_ok($sold, '>', 200, "sales meanwhile: $sold");
-
-	my @microseconds;
-	for my $file (glob "$tmp/sales.*")
-	{
-		for my $line (split /\n/, slurp_file($file))
-		{
-			my @field = split / /, $line;
-			push @microseconds, $field[2] if $field[2] =~ /^\d+$/;
-		}
-		unlink $file;
-	}
-	@microseconds = sort { $a <=> $b } @microseconds;
-	note(sprintf('a sale took %.1f ms in the middle, %.1f ms at the 99th of 100, %.1f ms at most',
-		$microseconds[ @microseconds / 2 ] / 1000, $microseconds[ @microseconds * 0.99 ] / 1000, $microseconds[-1] / 1000));
-	cmp_ok($microseconds[-1] / 1e6, '<', $lock_timeout + $longest, 'and waited no longer than the rules may keep it waiting');
-	return;
+	return Tills->open(node => $node, database => 'shop', choose => $choose, scripts => \%script);
 }
 
 # ---------------------------------------------------------------------------
@@ -118,34 +70,7 @@ sub differences
 sub start
 {
 	my ($call) = @_;
-	my %call = (out => '', err => '');
-	$call{handle} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('shop') . ' application_name=activation', '-c', $call ],
-		'<', \'', '>', \$call{out}, '2>', \$call{err});
-	return \%call;
-}
-
-sub interrupt
-{
-	my ($how) = @_;
-	my $pid = answer("SELECT pid FROM pg_stat_activity WHERE application_name = 'activation' AND state <> 'idle'");
-	return 0 if $pid eq '';
-	if ($how eq 'kill -9')
-	{
-		my $offset = -s $node->logfile;
-		kill 'KILL', $pid;
-		# the server recovers by itself
-		for (1 .. 600)
-		{
-			last if substr(slurp_file($node->logfile), $offset) =~ /database system is ready to accept connections/;
-			sleep 0.1;
-		}
-	}
-	else
-	{
-		answer("SELECT $how($pid)");
-	}
-	return 1;
+	return LongCall->start(node => $node, database => 'shop', sql => $call, told => qr/NOTICE:  judged/);
 }
 
 sub is_pending { return answer("SELECT count(*) FROM segment.pending_groups p JOIN segment.groups g ON g.id = p.group_id WHERE g.code = '$_[0]'"); }
@@ -160,18 +85,11 @@ sub activate
 	{
 		my $start = time;
 		my $running = start($call);
-		my $batches = 1 + int rand 8;
-		while (IPC::Run::pumpable($running->{handle}) && time - $start < 60)
-		{
-			$running->{handle}->pump_nb;
-			last if (() = $running->{err} =~ /NOTICE:  judged/g) >= $batches;
-			sleep 0.01;
-		}
+		$running->let_run(1 + int rand 8);
 		sleep rand() * 0.1;
-		my $done = !interrupt($way);
-		IPC::Run::finish($running->{handle});
-		my $told = () = $running->{err} =~ /NOTICE:  judged/g;
-		note(sprintf('%s: %s after %.1f s and %d batches', $group, $done ? 'it had ended' : $way, time - $start, $told));
+		my $done = !$running->interrupt($way);
+		$running->finish;
+		note(sprintf('%s: %s after %.1f s and %d batches', $group, $done ? 'it had ended' : $way, time - $start, $running->batches));
 		next if $done || !is_pending($group);
 		is(differences($group, $old), 0, "$group, after $way: who is in it is by the old condition");
 		my $now = answer("SELECT rows FROM segment.status() WHERE item = 'activation'");
@@ -195,7 +113,7 @@ sub activate
 		$looks++;
 		sleep 0.2;
 	}
-	my $ended = IPC::Run::finish($running->{handle});
+	my $ended = $running->finish;
 	ok($ended, "$group: and called once more it ends") or diag($running->{err});
 	note(sprintf('%s: %.1f s for the rest; %s', $group, time - $start, $running->{err} =~ /^NOTICE:  (group .*)$/m));
 	is(differences($group, $new), 0, "$group: who is in it is by the new condition");
@@ -237,10 +155,12 @@ my $one = start(q{CALL segment.activate('big', 'amount_spent >= 1_500_000', 300)
 my $two = start(q{CALL segment.activate('active', 'number_of_orders(date >= -30d) >= 1', 300)});
 sleep 0.5;
 answer(q{UPDATE segment.groups SET condition = 'groups CONTAINS ANY (''big'', ''active'')' WHERE code = 'both'});
-ok(IPC::Run::finish($one->{handle}), 'two at once: the one ends') or diag($one->{err});
-ok(IPC::Run::finish($two->{handle}), 'two at once: the other ends') or diag($two->{err});
+ok($one->finish, 'two at once: the one ends') or diag($one->{err});
+ok($two->finish, 'two at once: the other ends') or diag($two->{err});
 sleep 0.5;
-close_tills($tills, 10);
+# Publishing and coming into force wait no longer than lock_timeout, and take
+# what moving those takes who move.
+cmp_ok($tills->shut, '<', $lock_timeout + 10, 'and no sale waited longer than the rules may keep it waiting');
 
 for my $group (split /\n/, answer('SELECT code FROM segment.groups'))
 {

@@ -8,28 +8,30 @@
 use strict;
 use warnings;
 
-use IPC::Run ();
+use FindBin;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
+
+use lib "$FindBin::RealBin/../random";
+use LongCall;
+use Tills;
 
 my $seed = $ENV{SEGMENT_SEED} // 50000;
 srand($seed);
 note("seed $seed");
 
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = PostgreSQL::Test::Cluster->new('live');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on\nmax_wal_size = 4GB\nlog_min_duration_statement = -1");
 $node->start;
-my $can_retry = $node->safe_psql('postgres', 'SHOW server_version_num') >= 150000;
 my $database;
 
 # ---------------------------------------------------------------------------
-# The statements of four tills. $customers and $orders: how many there are.
+# Four tills. $customers and $orders: how many there are. While a source is
+# attached, a sale may wait for it longer than it wants to.
 
-sub tills
+sub open_tills
 {
 	my ($customers, $orders, $with_lines) = @_;
 	my $choose = "\\set c random(1, $customers)\n\\set d random(1, $customers)\n\\set o random(1, $orders)\n\\set n random(1, 9)\n";
@@ -38,114 +40,32 @@ sub tills
 		'cart' => [ 2, "BEGIN;\nINSERT INTO shop.orders (customer_id, total, status) VALUES (:c, :n * 100000, 'cart');\n"
 			  . "UPDATE shop.orders SET status = 'done' WHERE id = currval('shop.orders_id_seq');\nCOMMIT;" ],
 		'cancellation' => [ 3, "UPDATE shop.orders SET status = 'cancelled' WHERE id = :o;" ],
-		'cancellation taken back' => [ 2, "UPDATE shop.orders SET status = 'done' WHERE id = :o + 1 AND status = 'cancelled';" ],
+		'cancellation_taken_back' => [ 2, "UPDATE shop.orders SET status = 'done' WHERE id = :o + 1 AND status = 'cancelled';" ],
 		'edit' => [ 3, "UPDATE shop.orders SET total = total + :n * 1000, at = at - interval '1 hour' WHERE id = :o;" ],
 		'move' => [ 2, "UPDATE shop.orders SET customer_id = :c WHERE id IN (:o, :o + 7);" ],
 		'deletion' => [ 1, "DELETE FROM shop.orders WHERE id = :o;" ],
-		'new customer' => [ 2, "BEGIN;\nINSERT INTO shop.customers DEFAULT VALUES;\n"
+		'new_customer' => [ 2, "BEGIN;\nINSERT INTO shop.customers DEFAULT VALUES;\n"
 			  . "INSERT INTO shop.orders (customer_id, total) VALUES (currval('shop.customers_id_seq'), :n * 2000000);\nCOMMIT;" ],
-		'customer leaves' => [ 1, "UPDATE shop.customers SET deleted = NOT deleted WHERE id = :d;" ],
-		'change of mind' => [ 1, "BEGIN;\nINSERT INTO shop.orders (customer_id, total) VALUES (:c, 99999999);\nROLLBACK;" ]);
+		'customer_leaves' => [ 1, "UPDATE shop.customers SET deleted = NOT deleted WHERE id = :d;" ],
+		'change_of_mind' => [ 1, "BEGIN;\nINSERT INTO shop.orders (customer_id, total) VALUES (:c, 99999999);\nROLLBACK;" ]);
 	if ($with_lines)
 	{
 		$script{'lines'} = [ 6, "INSERT INTO shop.lines SELECT :o, :n FROM generate_series(1, 2);" ];
-		$script{'lines go'} = [ 2, "DELETE FROM shop.lines WHERE order_id = :o AND quantity = :n;" ];
-		$script{'lines change'} = [ 2, "UPDATE shop.lines SET quantity = quantity + 1 WHERE order_id = :o;" ];
+		$script{'lines_go'} = [ 2, "DELETE FROM shop.lines WHERE order_id = :o AND quantity = :n;" ];
+		$script{'lines_change'} = [ 2, "UPDATE shop.lines SET quantity = quantity + 1 WHERE order_id = :o;" ];
 		$script{'return'} = [ 2, "INSERT INTO shop.returns (order_id, refund) VALUES (:o, :n * 10000);" ];
-		$script{'return goes'} = [ 1, "DELETE FROM shop.returns WHERE order_id = :o + 3;" ];
+		$script{'return_goes'} = [ 1, "DELETE FROM shop.returns WHERE order_id = :o + 3;" ];
 	}
-	my @files;
-	for my $name (sort keys %script)
-	{
-		my $file = "$tmp/${database}_$name.sql";
-		$file =~ s/ /_/g;
-		unlink $file;
-		append_to_file($file, "$choose$script{$name}[1]\n");
-		push @files, '-f', "$file\@$script{$name}[0]";
-	}
-	return @files;
-}
-
-# Sell from four sessions until told to stop; when the server is killed, open again.
-sub open_tills
-{
-	my @files = tills(@_);
-	my $stop = "$tmp/$database.stop";
-	my $log = "$tmp/$database.tills";
-	unlink $stop, $log;
-	my @pgbench = ('pgbench', '-n', '-c4', '-j2', '-T2', ($can_retry ? '--max-tries=20' : ()), '-l', "--log-prefix=$tmp/$database.sales", @files, $node->connstr($database));
-	my $loop = 'stop=$1 log=$2; shift 2; while [ ! -e "$stop" ]; do "$@" >>"$log" 2>&1 || sleep 0.3; done';
-	my $handle = IPC::Run::start([ 'bash', '-c', $loop, 'tills', $stop, $log, @pgbench ], '<', \'');
-	return { handle => $handle, stop => $stop, log => $log };
-}
-
-# Errors that the application has to expect, and those of a server that was killed.
-my $expected = join '|', 'deadlock detected', 'could not serialize access', 'canceling statement due to lock timeout',
-	'terminating connection because of crash of another server process', 'server closed the connection unexpectedly',
-	'the database system is', 'could not receive data from server', 'SSL', 'connection to server';
-
-sub close_tills
-{
-	my ($tills) = @_;
-	append_to_file($tills->{stop}, 'stop');
-	IPC::Run::finish($tills->{handle});
-	my $log = slurp_file($tills->{log});
-	my @unexpected = grep { /ERROR|FATAL|PANIC|WARNING/ && !/$expected/ } split /\n/, $log;
-	is(join("\n", splice(@unexpected, 0, 10)), '', 'no sale failed but for a deadlock or a killed server, and none warned');
-	my $sold = 0;
-	$sold += $1 while $log =~ /number of transactions actually processed: (\d+)/g;
-	cmp_ok($sold, '>', 200, "sales while it was filled: $sold");
-
-	my @microseconds;
-	for my $file (glob "$tmp/$database.sales.*")
-	{
-		for my $line (split /\n/, slurp_file($file))
-		{
-			my @field = split / /, $line;
-			push @microseconds, $field[2] if $field[2] =~ /^\d+$/;
-		}
-		unlink $file;
-	}
-	@microseconds = sort { $a <=> $b } @microseconds;
-	note(sprintf('a sale took %.1f ms in the middle, %.1f ms at the 99th of 100, %.1f ms at most',
-		$microseconds[ @microseconds / 2 ] / 1000, $microseconds[ @microseconds * 0.99 ] / 1000, $microseconds[-1] / 1000)) if @microseconds;
-	return;
+	return Tills->open(node => $node, database => $database, choose => $choose, scripts => \%script, expected => ['canceling statement due to lock timeout']);
 }
 
 # ---------------------------------------------------------------------------
 # The filling.
 
-sub interrupt
-{
-	my ($how) = @_;
-	my $pid = answer("SELECT pid FROM pg_stat_activity WHERE application_name = 'filling' AND state <> 'idle'");
-	return 0 if $pid eq '';
-	if ($how eq 'kill -9')
-	{
-		my $offset = -s $node->logfile;
-		kill 'KILL', $pid;
-		# the server recovers by itself
-		for (1 .. 600)
-		{
-			last if substr(slurp_file($node->logfile), $offset) =~ /database system is ready to accept connections/;
-			sleep 0.1;
-		}
-	}
-	else
-	{
-		answer("SELECT $how($pid)");
-	}
-	return 1;
-}
-
 sub start_filling
 {
 	my ($size) = @_;
-	my %filling = (out => '', err => '');
-	$filling{handle} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr($database) . " application_name=filling", '-c', "CALL segment.recalculate_in_batches(batch_size => $size)" ],
-		'<', \'', '>', \$filling{out}, '2>', \$filling{err});
-	return \%filling;
+	return LongCall->start(node => $node, database => $database, sql => "CALL segment.recalculate_in_batches(batch_size => $size)", told => qr/INFO:  recalculated/);
 }
 
 # Who is exact already, and who of them is not what plain SQL says at that very moment.
@@ -169,18 +89,11 @@ sub fill
 		if ($way ne '')
 		{
 			# some batches on, and then anywhere in the next one
-			my $batches = 1 + int rand 4;
-			while (IPC::Run::pumpable($filling->{handle}) && time - $start < 60)
-			{
-				$filling->{handle}->pump_nb;
-				last if (() = $filling->{err} =~ /INFO:  recalculated/g) >= $batches;
-				sleep 0.01;
-			}
+			$filling->let_run(1 + int rand 4);
 			sleep rand() * 0.1;
-			my $done = !interrupt($way);
-			IPC::Run::finish($filling->{handle});
-			my $told = () = $filling->{err} =~ /INFO:  recalculated/g;
-			note(sprintf('%s after %.1f s and %d batches', $done ? 'it had ended' : $way, time - $start, $told));
+			my $done = !$filling->interrupt($way);
+			$filling->finish;
+			note(sprintf('%s after %.1f s and %d batches', $done ? 'it had ended' : $way, time - $start, $filling->batches));
 			my ($exact, $all) = look("after $way");
 			cmp_ok($exact, '>=', $most * 0.99, "after $way: what was done stays done");
 			$most = $exact;
@@ -188,14 +101,12 @@ sub fill
 		}
 		else
 		{
-			while (IPC::Run::pumpable($filling->{handle}))
+			while ($filling->runs)
 			{
-				last if $filling->{handle}->pump_nb && !IPC::Run::pumpable($filling->{handle});
 				look('while it is filled');
 				sleep 0.3;
-				last unless answer("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'filling'");
 			}
-			my $ended = IPC::Run::finish($filling->{handle});
+			my $ended = $filling->finish;
 			ok($ended, 'and called once more it ends');
 			diag($filling->{err}) if !$ended;
 			my @told = $filling->{err} =~ /^INFO:  (recalculated .*)$/mg;
@@ -308,7 +219,7 @@ attach(q{attach_orders('shop.orders', key => 'id', customer => 'customer_id', am
 my ($exact) = look('attached, not filled');
 fill(2000, 'pg_cancel_backend', 'pg_terminate_backend', 'kill -9', 'pg_terminate_backend', 'pg_cancel_backend');
 sleep 0.5;
-close_tills($tills);
+$tills->shut;
 nothing_is_left('orders');
 
 # A shop of which nothing is attached; everything is, one after the other, and filled at once.
@@ -323,7 +234,7 @@ attach(q{attach_returns('shop.returns', key => 'id', order_key => 'order_id', am
 look('attached, not filled');
 fill(300, 'pg_terminate_backend', 'pg_cancel_backend', 'pg_terminate_backend');
 sleep 0.5;
-close_tills($tills);
+$tills->shut;
 nothing_is_left('everything');
 
 $node->stop;
